@@ -1,0 +1,1 @@
+"""The newest good scikit-learn model inside a running web process."""

@@ -1,0 +1,154 @@
+"""The settings of a client: frozen, checked once, from keywords, the environment or a framework.
+
+Nothing is read at import. `from_environment` reads ``MLSHARED_*`` when it is called; keywords win over it.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from mlshared._ref import parse_ref
+from mlshared.errors import ConfigError
+from mlshared.manifest import check_alias, check_model_name
+
+ENVIRONMENT_PREFIX: Final = "MLSHARED_"
+_FROM_JSON: Final = frozenset({"storage_options", "pins", "floors", "trusted_types"})
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Settings(BaseModel):
+    """How a client finds, trusts, caches and refreshes models.
+
+    Attributes:
+        store: URL or path of the store: ``s3://acme/models``, ``./models``, ``~/models``.
+        storage_options: Passed to the storage library as they are; never logged.
+        store_id: The store's id, if it shall be known rather than learnt at first use.
+        alias: What a bare name such as ``flights`` refers to.
+        pins: ``{"flights": 41}`` serves version 41 whatever is released.
+        floors: ``{"flights": 12}`` accepts no release entry below number 12.
+        cache_dir: Folder shared by all processes of a user on the host; default: the platform's cache folder.
+        cache_bytes: Blobs beyond this much are evicted, least recently used first.
+        poll_seconds: Seconds between looks for a new release; 0: only by `refresh`. Default 30, or 2 for a
+            store on the local file system.
+        first_load_seconds: How long a first use waits for a model, in seconds; within a request never over 5.
+        idle_seconds: After this many seconds without a prediction a model is no longer polled; its next use
+            starts polling again. None: never.
+        trusted_types: Full names of types an estimator may hold beyond this package's own list.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    store: str | None = None
+    storage_options: dict[str, Any] = Field(default_factory=dict, repr=False)
+    store_id: str | None = Field(default=None, pattern=r"^[0-9a-f]{32}$")
+    alias: str = "production"
+    pins: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    floors: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    cache_dir: Path | None = None
+    cache_bytes: Annotated[int, Field(ge=0)] = 10 * 1024**3
+    poll_seconds: Seconds | None = None
+    first_load_seconds: Seconds = 10.0
+    idle_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    trusted_types: tuple[str, ...] = ()
+
+    @field_validator("store")
+    @classmethod
+    def _usable_store(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if not value.strip():
+            raise ValueError("is empty")
+        if "::" in value:
+            raise ValueError("chained URLs ('::') are not accepted")
+        return value if "://" in value else str(Path(value).expanduser().absolute())
+
+    @field_validator("alias")
+    @classmethod
+    def _usable_alias(cls, value: str) -> str:
+        return check_alias(value)
+
+    @field_validator("pins")
+    @classmethod
+    def _usable_names(cls, value: dict[str, int]) -> dict[str, int]:
+        for name in value:
+            check_model_name(name)
+        return value
+
+    @field_validator("floors")
+    @classmethod
+    def _usable_refs(cls, value: dict[str, int]) -> dict[str, int]:
+        for ref in value:
+            try:
+                parse_ref(ref)
+            except ConfigError as error:
+                raise ValueError(str(error)) from error
+        return value
+
+    @field_validator("cache_dir")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser().absolute()
+
+    @property
+    def local(self) -> bool:
+        """Whether the store is a folder of this host."""
+        return self.store is not None and ("://" not in self.store or self.store.startswith("file://"))
+
+    @property
+    def poll_interval(self) -> float:
+        """Seconds between polls, after the defaults; 0: only by hand."""
+        if self.poll_seconds is not None:
+            return self.poll_seconds
+        return 2.0 if self.local else 30.0
+
+
+def make_settings(values: Mapping[str, Any]) -> Settings:
+    """Return checked settings.
+
+    Raises:
+        ConfigError: If a name is unknown or a value unusable; the message names the first such setting.
+    """
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        name = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            known = ", ".join(Settings.model_fields)
+            raise ConfigError(f"unknown setting {name[:80]!r}; known: {known}") from error
+        message = problem["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"setting {name!r}: {message}") from error
+
+
+def from_environment(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return the settings that ``MLSHARED_*`` variables give, unchecked.
+
+    ``MLSHARED_STORAGE_OPTIONS``, ``_PINS``, ``_FLOORS`` and ``_TRUSTED_TYPES`` hold JSON.
+
+    Raises:
+        ConfigError: If a variable names no setting, is empty, or should hold JSON and does not.
+    """
+    values: dict[str, Any] = {}
+    for variable, text in (os.environ if environ is None else environ).items():
+        if not variable.startswith(ENVIRONMENT_PREFIX):
+            continue
+        name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+        if name not in Settings.model_fields:
+            known = ", ".join(f"{ENVIRONMENT_PREFIX}{field.upper()}" for field in Settings.model_fields)
+            raise ConfigError(f"{variable[:80]} names no setting; known: {known}")
+        if not text.strip():
+            raise ConfigError(f"{variable} is set and empty; unset it or give it a value")
+        values[name] = _from_json(variable, text) if name in _FROM_JSON else text
+    return values
+
+
+def _from_json(variable: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"{variable} must hold JSON") from error

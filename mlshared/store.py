@@ -1,0 +1,213 @@
+"""Reading a store; the only place that knows what lies where in it.
+
+    <store>/mlshared.json                               the store's identity
+    <store>/<model>/blobs/<publish id>/<sha256>         artifacts, golden rows
+    <store>/<model>/versions/0000000042.json            the manifest of version 42
+    <store>/<model>/releases/<alias>/0000000007.json    the 7th entry in the alias's log
+    <store>/<model>/leases/retrain/0000000003.json      who retrains now; .../3/<beat>.json, .../3.done
+
+Absent is an answer (None), an outage is a `StorageError`, and an object that is there but not what belongs
+there is an `ArtifactError`. Whatever is returned has been checked against the place it was read from.
+"""
+
+import hashlib
+import re
+import time
+from typing import Annotated, Final, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mlshared._envelope import MAX_ENTRY_BYTES, strict_json
+from mlshared.errors import IntegrityError, StorageError, UnsupportedFormat
+from mlshared.manifest import (
+    ALIAS_NAME,
+    FORMAT,
+    MODEL_NAME,
+    RESERVED_MODELS,
+    Artifact,
+    Manifest,
+    Release,
+    Stored,
+    parse,
+)
+
+IDENTITY_KEY: Final = "mlshared.json"
+_NUMBERED: Final = re.compile(r"(\d{10})\.json", re.ASCII)
+
+
+class Objects(Protocol):
+    """The storage under a store: keys are relative to its root, with ``/`` between their parts."""
+
+    def get(self, key: str, *, limit: int, timeout: float) -> bytes | None:
+        """Return an object's bytes, at most ``limit`` + 1 of them; None if the store says it is absent."""
+        ...
+
+    def names(self, folder: str, *, timeout: float) -> list[str]:
+        """Return the names right below a folder, in any order; none if there is no such folder."""
+        ...
+
+    def create(self, key: str, data: bytes, *, timeout: float) -> bool:
+        """Create an object, whole or not at all; False if the key is taken. Used by trainers alone."""
+        ...
+
+
+class Identity(BaseModel):
+    """The store's random id, and whether its entries are signed."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    format: str = FORMAT
+    id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+    signed: bool = False
+
+
+def version_key(model: str, version: int) -> str:
+    """Return where a version's manifest lies."""
+    return f"{model}/versions/{version:010d}.json"
+
+
+def release_key(model: str, alias: str, number: int) -> str:
+    """Return where an entry of an alias's log lies."""
+    return f"{model}/releases/{alias}/{number:010d}.json"
+
+
+def blob_key(model: str, publish_id: str, sha256: str) -> str:
+    """Return where a blob lies."""
+    return f"{model}/blobs/{publish_id}/{sha256}"
+
+
+def lease_key(model: str, number: int, beat: int | None = None) -> str:
+    """Return where a retrain lease lies, or one of its beats."""
+    lease = f"{model}/leases/retrain/{number:010d}"
+    return f"{lease}.json" if beat is None else f"{lease}/{beat:010d}.json"
+
+
+def lease_end_key(model: str, number: int) -> str:
+    """Return where the end of a retrain lease is marked."""
+    return f"{model}/leases/retrain/{number:010d}.done"
+
+
+class Store:
+    """A store, read within a budget of seconds.
+
+    Not for several threads at once.
+
+    Args:
+        objects: The storage.
+        budget_seconds: For all calls together until the next `allow`.
+    """
+
+    def __init__(self, objects: Objects, *, budget_seconds: float = 60.0) -> None:
+        self.objects = objects
+        self._deadline = time.monotonic() + budget_seconds
+
+    def allow(self, seconds: float) -> None:
+        """Give the calls from here on this many seconds together."""
+        self._deadline = time.monotonic() + seconds
+
+    def remaining(self) -> float:
+        """Return the seconds left.
+
+        Raises:
+            StorageError: If none are.
+        """
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise StorageError("the store did not answer in time")
+        return left
+
+    def identity(self) -> Identity | None:
+        """Return who the store is, or None if nobody has published to it yet."""
+        raw = self._get(IDENTITY_KEY, MAX_ENTRY_BYTES)
+        if raw is None:
+            return None
+        try:
+            identity = Identity.model_validate(strict_json(raw))
+        except (ValidationError, IntegrityError) as error:
+            raise IntegrityError(f"{IDENTITY_KEY} does not identify a store") from error
+        if identity.format.split(".")[0] != FORMAT.split(".")[0]:
+            raise UnsupportedFormat(f"the store has format {identity.format}, this release reads {FORMAT}")
+        return identity
+
+    def release(self, store_id: str, model: str, alias: str, number: int) -> Stored[Release] | None:
+        """Return one entry of an alias's log, or None if it is absent."""
+        key = release_key(model, alias, number)
+        raw = self._get(key, MAX_ENTRY_BYTES)
+        return None if raw is None else open_release(raw, store_id, model, alias, number)
+
+    def manifest(self, store_id: str, model: str, version: int) -> Stored[Manifest] | None:
+        """Return a version's manifest, or None if it is absent."""
+        raw = self._get(version_key(model, version), MAX_ENTRY_BYTES)
+        return None if raw is None else open_manifest(raw, store_id, model, version)
+
+    def blob(self, model: str, publish_id: str, artifact: Artifact) -> bytes:
+        """Return an artifact's verified bytes.
+
+        Raises:
+            StorageError: If it is absent; it may only be late.
+            IntegrityError: If its bytes are not the ones the manifest names.
+        """
+        key = blob_key(model, publish_id, artifact.sha256)
+        raw = self._get(key, artifact.size)
+        if raw is None:
+            raise StorageError(f"{key} is missing from the store")
+        if len(raw) != artifact.size or hashlib.sha256(raw).hexdigest() != artifact.sha256:
+            raise IntegrityError(f"{key} does not hold the bytes its manifest names")
+        return raw
+
+    def versions(self, model: str) -> list[int]:
+        """Return the published versions' numbers, ascending (a LIST)."""
+        return self._numbers(f"{model}/versions")
+
+    def releases(self, model: str, alias: str) -> list[int]:
+        """Return the numbers of an alias's log, ascending (a LIST)."""
+        return self._numbers(f"{model}/releases/{alias}")
+
+    def models(self) -> list[str]:
+        """Return the names that may be models, sorted (a LIST)."""
+        names = self.objects.names("", timeout=self.remaining())
+        return sorted(
+            n for n in names if MODEL_NAME.fullmatch(n) and n not in RESERVED_MODELS | {IDENTITY_KEY}
+        )
+
+    def aliases(self, model: str) -> list[str]:
+        """Return the aliases of a model, sorted (a LIST)."""
+        names = self.objects.names(f"{model}/releases", timeout=self.remaining())
+        return sorted(n for n in names if ALIAS_NAME.fullmatch(n))
+
+    def _get(self, key: str, limit: int) -> bytes | None:
+        raw = self.objects.get(key, limit=limit, timeout=self.remaining())
+        if raw is not None and len(raw) > limit:
+            raise IntegrityError(f"{key} is larger than the {limit:,} bytes it may have")
+        return raw
+
+    def _numbers(self, folder: str) -> list[int]:
+        names = self.objects.names(folder, timeout=self.remaining())
+        return sorted(int(match[1]) for name in names if (match := _NUMBERED.fullmatch(name)))
+
+
+def open_release(raw: bytes, store_id: str, model: str, alias: str, number: int) -> Stored[Release]:
+    """Return the release in these bytes, if it belongs where it was found.
+
+    Raises:
+        ArtifactError: If it does not.
+    """
+    stored = parse(raw, Release)
+    entry = stored.entry
+    found = (entry.store, entry.model, entry.alias, entry.number)
+    if found != (store_id, model, alias, number):
+        raise IntegrityError(f"{release_key(model, alias, number)} holds an entry of another place")
+    return stored
+
+
+def open_manifest(raw: bytes, store_id: str, model: str, version: int) -> Stored[Manifest]:
+    """Return the manifest in these bytes, if it belongs where it was found.
+
+    Raises:
+        ArtifactError: If it does not.
+    """
+    stored = parse(raw, Manifest)
+    entry = stored.entry
+    if (entry.store, entry.model, entry.version) != (store_id, model, version):
+        raise IntegrityError(f"{version_key(model, version)} holds a manifest of another place")
+    return stored

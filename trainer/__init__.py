@@ -1,0 +1,1 @@
+"""Train, judge and publish scikit-learn models to a store that `mlshared` serves from."""
