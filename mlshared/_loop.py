@@ -1,0 +1,138 @@
+"""A private event loop with one connection, used from plain threads and from threads that run another loop.
+
+    loop = PrivateLoop(connect)         nothing happens yet
+    loop.run(work, timeout=10.0)        starts it, connects if it is not, awaits work(connection)
+    loop.close()                        closes the connection; so do its collection and the end of Python
+
+One thread at a time. A forked child closes what it inherited, which reaches none of the sockets its parent
+goes on using, and makes its own. What the connection is, and what its errors mean, is known elsewhere.
+"""
+
+import asyncio
+import os
+import selectors
+import socket
+import weakref
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+
+class Connection(Protocol):
+    """What the loop connects to."""
+
+    async def close(self) -> None:
+        """Close all sockets."""
+        ...
+
+
+_T = TypeVar("_T")
+_C = TypeVar("_C", bound=Connection)
+
+_CLOSE_SECONDS: Final = 2.0
+
+
+@dataclass
+class _Live:
+    """A started loop, and its connection once there is one."""
+
+    loop: asyncio.SelectorEventLoop
+    selector: selectors.BaseSelector
+    pid: int
+    connection: Connection | None = None
+
+
+class PrivateLoop(Generic[_C]):
+    """Runs coroutines on a loop of its own, one at a time, over a connection that lasts.
+
+    Args:
+        connect: Makes the connection; awaited on the loop, at the first `run` and after each `close`.
+    """
+
+    def __init__(self, connect: Callable[[], Awaitable[_C]]) -> None:
+        self._connect = connect
+        self._live: _Live | None = None
+        self._finalizer: Callable[[], Any] | None = None
+
+    def run(self, work: Callable[[_C], Awaitable[_T]], *, timeout: float) -> _T:
+        """Return what ``work`` makes of the connection.
+
+        Raises:
+            TimeoutError: If connecting and working took more than ``timeout`` seconds.
+        """
+        live = self._live
+        if live is None:
+            live = self._live = _start()
+            # At the latest when this is collected or Python exits, else aiohttp complains there.
+            self._finalizer = weakref.finalize(self, _end, live)
+        return _run_in(live.loop, asyncio.wait_for(_over(live, self._connect, work), timeout))
+
+    def close(self) -> None:
+        """Close the connection and the loop; a later `run` makes them anew."""
+        self._live = None
+        if self._finalizer is not None:
+            self._finalizer()
+
+
+async def _over(live: _Live, connect: Callable[[], Awaitable[_C]], work: Callable[[_C], Awaitable[_T]]) -> _T:
+    connection: Any = live.connection
+    if connection is None:
+        connection = live.connection = await connect()
+    return await work(connection)
+
+
+def _start() -> _Live:
+    # poll(2) keeps its state in the process. With epoll a forked child that drops an inherited socket
+    # would take it out of its parent's set as well.
+    selector = getattr(selectors, "PollSelector", selectors.SelectSelector)()
+    return _Live(asyncio.SelectorEventLoop(selector), selector, os.getpid())
+
+
+def _run_in(loop: asyncio.AbstractEventLoop, work: Awaitable[_T]) -> _T:
+    """Run to the end; in a helper thread where this one is in an event loop already, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return loop.run_until_complete(work)
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlshared-loop") as helper:
+        return helper.submit(loop.run_until_complete, work).result()
+
+
+_STRANDED: Final[list[_Live]] = []  # never collected, as finalizers of what is half open complain
+
+
+def _end(live: _Live) -> None:
+    if live.pid != os.getpid():
+        _disconnect(live.selector)
+    if live.loop.is_running():  # some thread is in it, or was at the fork: it cannot be run to its end here
+        live.loop.set_exception_handler(lambda _loop, _context: None)
+        _STRANDED.append(live)
+        return
+    _run_in(live.loop, _shut(live.connection))
+    live.loop.close()
+
+
+def _disconnect(selector: selectors.BaseSelector) -> None:
+    """Put a dead socket in the place of every inherited one: what is then sent reaches nobody.
+
+    Closing alone is not enough, as TLS says goodbye to the server first, in the parent's name.
+    """
+    dead, peer = socket.socketpair()
+    peer.close()
+    with dead:
+        for key in list(selector.get_map().values()):
+            os.dup2(dead.fileno(), key.fd, inheritable=False)
+
+
+async def _shut(connection: Connection | None) -> None:
+    leftover = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in leftover:
+        task.cancel()
+    await asyncio.wait({*leftover, asyncio.ensure_future(_close(connection))}, timeout=_CLOSE_SECONDS)
+
+
+async def _close(connection: Connection | None) -> None:
+    if connection is not None:
+        await connection.close()
+    await asyncio.sleep(0)  # transports close one turn after they are told to
