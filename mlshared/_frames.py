@@ -58,6 +58,9 @@ def frame(rows: Rows, schema: Schema) -> Any:
     """
     if schema.input == "text":
         return [row[schema.names[0]] for row in rows]
+    if schema.input == "array" and all(field.dtype == "float64" for field in schema.fields):
+        values = [[row[name] for name in schema.names] for row in rows]
+        return np.array(values, dtype=np.float64).reshape(len(rows), len(schema.names))
     columns = {
         field.name: _column(field, [row[field.name] for row in rows], schema) for field in schema.fields
     }
@@ -110,8 +113,11 @@ def _assembled(columns: dict[str, Any], schema: Schema, index: "pd.Index[Any] | 
     if schema.input == "array":
         return np.column_stack(list(columns.values()))
     pd = _pandas()
-    # A Series with its dtype: DataFrame(dict) would make ``str`` of an object array.
-    series = {n: pd.Series(c, index=index, dtype=c.dtype, copy=False) for n, c in columns.items()}
+    # A Series with its dtype, or the DataFrame would make ``str`` of an object array.
+    series = {
+        name: pd.Series(column, index=index, dtype=object, copy=False) if column.dtype == object else column
+        for name, column in columns.items()
+    }
     return pd.DataFrame(series, index=index, copy=False)
 
 

@@ -136,7 +136,7 @@ def _described(name: str, column: "pd.Series[Any]", hints: "_Hints") -> Field:
     dtype = str(column.attrs.get("dtype", column.dtype))
     if isinstance(column.dtype, pd.SparseDtype):
         dtype = str(column.dtype.subtype)
-    kind, value_type = _kind(name, column)
+    kind, value_type = column_kind(name, column)
     return Field(
         name=name,
         kind="text" if name in hints.texts and value_type == "str" else kind,
@@ -147,7 +147,8 @@ def _described(name: str, column: "pd.Series[Any]", hints: "_Hints") -> Field:
     )
 
 
-def _kind(name: str, column: "pd.Series[Any]") -> tuple[FieldKind, ValueType | None]:
+def column_kind(name: str, column: "pd.Series[Any]") -> tuple[FieldKind, ValueType | None]:
+    """Return how values of a column are checked, and the Python type of a category's values."""
     dtype, types = column.dtype, pd.api.types
     if isinstance(dtype, pd.CategoricalDtype):
         return "category", _value_type(name, pd.Series(list(dtype.categories), dtype=object))
@@ -276,10 +277,11 @@ def _nullable(
 
     Many are asked at once, each of them missing in a row of its own; a batch that fails is halved.
     """
-    if refusal([{**row, name: None} for name in names for row in rows]) is None:
-        return set(names)
-    if len(names) == 1:
-        # A batch shares its dtypes; the row alone has the last word.
+    if len(names) == 1:  # a batch shares its dtypes: the row alone has the last word
         return set(names) if all(refusal([{**row, names[0]: None}]) is None for row in rows) else set()
+    if refusal([{**rows[0], name: None} for name in names]) is None and (
+        refusal([{**row, name: None} for name in names for row in rows[1:]]) is None
+    ):
+        return set(names)
     half = len(names) // 2
     return _nullable(names[:half], rows, refusal) | _nullable(names[half:], rows, refusal)
