@@ -1,0 +1,129 @@
+"""Verified bytes -> an estimator that may be used here, or the reason why not.
+
+    load_estimator(data, "skops", trusted_types)
+      audit      names against our list and the consumer's; nothing imported yet
+      versions   fitted with another minor release of scikit-learn: refused
+      load       by skops, told to trust our list and the consumer's, never what the file lists
+      content    trees and sparse matrices lead nowhere outside their arrays
+
+Whether the bytes are the ones a manifest names was decided before (`_cache`, `store`); whether the answers
+are right is decided after (`_selftest`). No kind falls back to another.
+"""
+
+from collections.abc import Iterable
+from importlib import metadata
+from types import ModuleType
+from typing import Any, Final
+from zipfile import BadZipFile
+
+from mlshared._skops_audit import audit
+from mlshared._skops_content import check_content
+from mlshared._skops_types import ALLOWED
+from mlshared.errors import EnvironmentMismatch, IntegrityError, UnsupportedFormat, UntrustedType
+
+ESTIMATOR_KINDS: Final = frozenset({"skops"})
+_MEND: Final = "pip install 'mlshared[sklearn]'"
+
+
+def load_estimator(data: bytes, kind: str = "skops", trusted_types: Iterable[str] = ()) -> Any:
+    """Return the estimator in ``data``.
+
+    Args:
+        data: The artifact's bytes.
+        kind: The artifact's kind.
+        trusted_types: Exact full names the consumer trusts beyond this package's list.
+
+    Raises:
+        UnsupportedFormat: If ``kind`` is none this release loads.
+        UntrustedType: If it holds a type or function that is not trusted; all are named.
+        EnvironmentMismatch: If a library it needs is absent, or scikit-learn is of another minor release.
+        IntegrityError: If the bytes are no well-formed estimator.
+    """
+    if kind not in ESTIMATOR_KINDS:
+        raise UnsupportedFormat(
+            f"estimators of kind {kind[:40]!r} are not read by this release: upgrade mlshared"
+        )
+    trusted = frozenset([trusted_types] if isinstance(trusted_types, str) else trusted_types)
+    found = audit(data, trusted)
+    if found.refused:
+        raise UntrustedType(refusal(found.refused))
+    check_versions(found.versions)
+    skops_io = import_skops()
+    extra = sorted(ALLOWED | trusted)
+    try:
+        estimator = skops_io.loads(data, trusted=extra)
+    except (ImportError, Warning) as error:
+        raise EnvironmentMismatch(f"the estimator cannot be loaded here: {error}; {_MEND}") from error
+    except (
+        BadZipFile,
+        TypeError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        RecursionError,
+        EOFError,
+    ) as error:
+        untrusted = skops_refuses(data, trusted)
+        if untrusted:
+            raise UntrustedType(refusal(untrusted)) from error
+        raise IntegrityError(f"the estimator cannot be loaded: {str(error)[:200]}") from error
+    check_content(estimator)
+    return estimator
+
+
+def skops_refuses(data: bytes, trusted_types: Iterable[str] = ()) -> dict[str, str]:
+    """Return the names skops does not trust, nor we, nor the consumer, with the reason; for messages.
+
+    The list comes from the file and is never passed back as trusted.
+    """
+    skops_io = import_skops()
+    try:
+        names = set(skops_io.get_untrusted_types(data=data))
+    except (BadZipFile, TypeError, ValueError, LookupError, AttributeError, RecursionError):
+        return {}
+    return dict.fromkeys(sorted(names - ALLOWED - set(trusted_types)), "not on the allow-list")
+
+
+def refusal(refused: dict[str, str]) -> str:
+    """Return the message that names what is not trusted and what to do."""
+    listed = "; ".join(f"{name[:120]} ({why})" for name, why in sorted(refused.items())[:20])
+    more = f"; and {len(refused) - 20} more" if len(refused) > 20 else ""
+    return (
+        f"the estimator holds what is not trusted: {listed}{more}. If you know it to be harmless, add the "
+        "exact name to the setting trusted_types"
+    )
+
+
+def check_versions(fitted_with: Iterable[str]) -> None:
+    """Check that scikit-learn is here, and of the minor release the estimator was fitted with.
+
+    Raises:
+        EnvironmentMismatch: If not; the message says what to install.
+    """
+    try:
+        here = metadata.version("scikit-learn")
+    except metadata.PackageNotFoundError as error:
+        raise EnvironmentMismatch(
+            f"this model needs scikit-learn, which is not installed: {_MEND}"
+        ) from error
+    for version in sorted(fitted_with):
+        minor = version.split(".")[:2]
+        if minor != here.split(".")[:2]:
+            raise EnvironmentMismatch(
+                f"fitted with scikit-learn {version[:40]}, here is {here}: pip install "
+                f"'scikit-learn=={'.'.join(minor)[:20]}.*', or retrain with {here}"
+            )
+
+
+def import_skops() -> ModuleType:
+    """Return ``skops.io``, imported now because it imports scikit-learn and scipy.
+
+    Raises:
+        EnvironmentMismatch: If it is not installed.
+    """
+    try:
+        from skops import io  # noqa: PLC0415 - heavy and optional
+    except ImportError as error:
+        raise EnvironmentMismatch(f"this model needs skops ({error}): {_MEND}") from error
+    module: ModuleType = io
+    return module

@@ -1,0 +1,174 @@
+"""Whether a loaded version answers its golden rows as it did at publish.
+
+A golden blob is JSON:
+
+    {"format": "1.0",
+     "rows": [{"distance": 1400.0, "carrier": null}, ...]      raw rows; null is missing; or texts
+     "exact": ["predict"],                                     methods that answer labels
+     "answers": {"predict": ["late", ...],                     an entry a row: a scalar, or a list of columns
+                 "predict_proba": {"targets": [[[0.1, 0.9], ...], ...]}}}     several targets: one table each
+
+A number that JSON lacks is ``{"float": "nan"}``, ``"inf"`` or ``"-inf"``. Labels must be equal. Other numbers
+may differ by ``tolerance`` times the largest absolute value of their column (1 where that is 0), because
+other processors round the last bits otherwise. `trainer` writes the blob; nothing here does.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from mlshared._envelope import strict_json
+from mlshared.errors import EnvironmentMismatch, IntegrityError, SelfTestFailed, UnsupportedFormat
+
+FORMAT: Final = "1.0"
+
+Answer = Callable[[str, list[Any]], Any]
+Column = list[Any]
+
+# What an estimator raises when it does not fit its libraries or its rows. Memory and I/O are not verdicts.
+_UNANSWERED: Final = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    TypeError,
+    ValueError,
+)
+
+
+def self_test(answer: Answer, golden: bytes, tolerance: float = 1e-6) -> None:
+    """Compare answers with those of publish.
+
+    Args:
+        answer: Method and raw rows -> its answers: an array or sparse matrix of shape (n,) or (n, k), or a
+            list of them, one per target.
+        golden: The blob.
+        tolerance: Relative to the largest absolute value of an output column.
+
+    Raises:
+        SelfTestFailed: At the first disagreement; the message names method, row, expected and got.
+        EnvironmentMismatch: If answering needs a library that is not here.
+        UnsupportedFormat: If the blob was written by a newer major release.
+        IntegrityError: If the blob is malformed or holds no rows.
+    """
+    rows, answers, exact = read_golden(golden)
+    for method, expected in answers.items():
+        try:
+            got = answer(method, rows)
+        except ImportError as error:
+            raise EnvironmentMismatch(f"{method} needs what is not installed: {error}") from error
+        except _UNANSWERED as error:
+            reason = f"{type(error).__name__}: {str(error)[:300]}"
+            raise SelfTestFailed(f"{method} does not answer the golden rows: {reason}") from error
+        difference = disagreement(
+            columns(expected), columns(encode(got)), exact=method in exact, tolerance=tolerance
+        )
+        if difference:
+            raise SelfTestFailed(f"{method}, {difference}")
+
+
+def read_golden(golden: bytes) -> tuple[list[Any], dict[str, Any], frozenset[str]]:
+    """Return a blob's rows, its answers per method, and the methods that answer labels."""
+    blob = strict_json(golden)
+    written = blob.get("format")
+    if not isinstance(written, str):
+        raise IntegrityError("golden rows name no format")
+    if written.split(".")[0] != FORMAT.split(".")[0]:
+        raise UnsupportedFormat(f"golden rows of format {written[:20]}, this release reads {FORMAT}: upgrade")
+    rows, answers, exact = blob.get("rows"), blob.get("answers"), blob.get("exact", [])
+    if not isinstance(rows, list) or not isinstance(answers, dict) or not isinstance(exact, list):
+        raise IntegrityError("golden rows are malformed")
+    if not rows or not answers:
+        raise IntegrityError("there are no golden rows, so the version cannot be tested before it serves")
+    return rows, answers, frozenset(map(str, exact))
+
+
+def encode(answer: Any) -> Any:
+    """Return an estimator's answer as the JSON value a golden blob holds.
+
+    Raises:
+        TypeError: If an answer is neither text, number nor boolean.
+    """
+    if isinstance(answer, list | tuple):
+        return {"targets": [encode(each) for each in answer]}
+    if hasattr(answer, "toarray"):
+        answer = answer.toarray()
+    return _encode(np.asarray(answer).tolist())
+
+
+def columns(encoded: Any) -> list[Column]:
+    """Return an encoded answer as columns of plain values, target after target."""
+    if isinstance(encoded, dict) and "targets" in encoded:
+        return [column for target in encoded["targets"] for column in columns(target)]
+    if not isinstance(encoded, list):
+        raise IntegrityError("golden answers are malformed")
+    rows = [[_decode(value) for value in (row if isinstance(row, list) else [row])] for row in encoded]
+    if len({len(row) for row in rows}) > 1:
+        raise IntegrityError("golden answers are malformed: rows of different lengths")
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def disagreement(
+    expected: Sequence[Column], got: Sequence[Column], *, exact: bool, tolerance: float
+) -> str | None:
+    """Return what differs first; None if nothing does."""
+    shapes = [(len(each), len(each[0]) if each else 0) for each in (expected, got)]
+    if shapes[0] != shapes[1]:
+        return (
+            f"expected {shapes[0][0]} columns and {shapes[0][1]} rows, got {shapes[1][0]} and {shapes[1][1]}"
+        )
+    for row, number in differing(expected, got, exact=exact, tolerance=tolerance):
+        where = f"row {row}" if len(expected) == 1 else f"row {row}, column {number}"
+        return f"{where}: expected {expected[number][row]!r}, got {got[number][row]!r}"
+    return None
+
+
+def differing(
+    expected: Sequence[Column], got: Sequence[Column], *, exact: bool, tolerance: float
+) -> Iterator[tuple[int, int]]:
+    """Yield row and column of every value that differs; both must be of one shape."""
+    slack = [0.0 if exact else tolerance * _scale(column) for column in expected]
+    for row in range(len(expected[0]) if expected else 0):
+        for number, allowed in enumerate(slack):
+            if not _same(expected[number][row], got[number][row], allowed):
+                yield row, number
+
+
+def _scale(column: Column) -> float:
+    sizes = [abs(value) for value in column if _is_number(value) and math.isfinite(value)]
+    return float(max(sizes, default=0.0)) or 1.0
+
+
+def _same(want: Any, have: Any, allowed: float) -> bool:
+    if not (_is_number(want) and _is_number(have)):
+        return type(want) is type(have) and bool(want == have)
+    if math.isfinite(want) and math.isfinite(have):
+        return bool(abs(want - have) <= allowed)
+    return bool(want == have) or (math.isnan(want) and math.isnan(have))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_encode(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float": repr(value)}
+    if isinstance(value, np.generic):
+        return _encode(value.item())
+    if isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"an answer is {type(value).__name__}, neither text, number nor boolean")
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, dict):
+        if value.get("float") in ("nan", "inf", "-inf"):
+            return float(value["float"])
+        raise IntegrityError("golden answers are malformed")
+    return value
