@@ -28,7 +28,7 @@ import platformdirs
 from mlshared._disk import refusal
 from mlshared._envelope import MAX_ENTRY_BYTES
 from mlshared._folder import Folder, Kept
-from mlshared.manifest import check_alias, check_model_name
+from mlshared.manifest import RESERVED_ALIASES, check_alias, check_model_name
 
 IN_USE_SECONDS: Final = 3600.0
 _SHA256: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -110,14 +110,13 @@ class Cache:
         self._folder.record(_url_key(url), _checked(_STORE_ID, store_id).encode())
 
     def log(self, store_id: str, model: str, alias: str) -> "CachedLog":
-        """Return what is remembered of an alias's log.
+        """Return what is remembered of an alias's log; ``latest`` names what was seen without one.
 
         Raises:
             ValueError: If one of the names cannot be one.
         """
-        return CachedLog(
-            self._folder, _checked(_STORE_ID, store_id), check_model_name(model), check_alias(alias)
-        )
+        name = alias if alias in RESERVED_ALIASES else check_alias(alias)
+        return CachedLog(self._folder, _checked(_STORE_ID, store_id), check_model_name(model), name)
 
     def write_status(self, store_id: str, pid: int, status: Mapping[str, Any]) -> None:
         """Publish a process's status on this host, in the place of its last one.

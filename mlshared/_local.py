@@ -82,6 +82,16 @@ class LocalObjects:
             raise _disk_failure(error, path) from error
         return True
 
+    def modified(self, key: str, *, timeout: float) -> float | None:  # noqa: ARG002
+        """Return when an object was written, in seconds since the epoch; None if absent."""
+        path = self._root / check_key(key)
+        try:
+            return path.stat().st_mtime
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _disk_failure(error, path) from error
+
     def close(self) -> None:
         """Do nothing: no file stays open."""
 

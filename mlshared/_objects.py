@@ -18,7 +18,7 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 from mlshared._local import LocalObjects, check_key
 from mlshared._loop import PrivateLoop
@@ -44,15 +44,7 @@ _NO_CREDENTIALS: Final = frozenset(
 )
 
 
-class ClosableObjects(Objects, Protocol):
-    """Storage that holds connections; one thread at a time, and a forked child opens its own."""
-
-    def close(self) -> None:
-        """Let go of connections; a later call makes them anew."""
-        ...
-
-
-def open_objects(url: str, options: Mapping[str, Any] | None = None) -> ClosableObjects:
+def open_objects(url: str, options: Mapping[str, Any] | None = None) -> Objects:
     """Return the storage at a URL or path; nothing is connected to yet.
 
     Args:
@@ -144,6 +136,15 @@ class Memory:
             except OSError as error:
                 raise StorageError(f"memory:/{path}: {type(error).__name__}") from error
             return True
+
+    def modified(self, key: str, *, timeout: float) -> float | None:  # noqa: ARG002
+        """Return when an object was written, in seconds since the epoch; None if absent."""
+        path = f"{self._root}/{check_key(key)}"
+        with _MEMORY_CREATES:
+            try:
+                return float(self._fs.modified(path).timestamp())
+            except FileNotFoundError:
+                return None
 
     def close(self) -> None:
         """Do nothing: others may use the same memory."""
@@ -299,6 +300,19 @@ class Bucket(_Remote):
 
         return self._run(work, key, timeout)
 
+    def modified(self, key: str, *, timeout: float) -> float | None:
+        """Return when an object was written, by the store's clock in seconds since the epoch, or None."""
+        check_key(key)
+
+        async def work(fs: Any) -> float | None:
+            try:
+                answer = await self._call(fs, "head_object", key)
+            except FileNotFoundError:
+                return None
+            return float(answer["LastModified"].timestamp())
+
+        return self._run(work, key, timeout)
+
     async def _connect(self) -> _Connection:
         given = dict(self._options.get("config_kwargs") or {})
         self._options["config_kwargs"] = {"retries": dict(_ATTEMPTS), **given}
@@ -366,6 +380,14 @@ class Replica(_Remote):
 
     def create(self, key: str, data: bytes, *, timeout: float) -> bool:  # noqa: ARG002
         """Refuse: no create-if-absent is known to hold here.
+
+        Raises:
+            ConfigError: Always.
+        """
+        raise ConfigError(f"{self._url} {_READ_ONLY}")
+
+    def modified(self, key: str, *, timeout: float) -> float | None:  # noqa: ARG002
+        """Refuse, as `create` does: only writers ask.
 
         Raises:
             ConfigError: Always.

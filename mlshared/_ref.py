@@ -32,6 +32,16 @@ class Ref:
     latest: bool = False
     at: datetime | None = None
 
+    @property
+    def fixed(self) -> bool:
+        """Whether it always means the same version."""
+        return self.version is not None or self.at is not None
+
+    @property
+    def log(self) -> str:
+        """The name under which a host remembers what it saw; ``latest`` is no alias."""
+        return "latest" if self.latest or self.version is not None else self.alias
+
     def __str__(self) -> str:
         if self.version is not None:
             return f"{self.model}@{self.version}"

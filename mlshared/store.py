@@ -50,6 +50,14 @@ class Objects(Protocol):
         """Create an object, whole or not at all; False if the key is taken. Used by trainers alone."""
         ...
 
+    def modified(self, key: str, *, timeout: float) -> float | None:
+        """Return when an object was written, by the storage's clock, in seconds since the epoch; or None."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections; a later call makes them anew."""
+        ...
+
 
 class Identity(BaseModel):
     """The store's random id, and whether its entries are signed."""
@@ -131,14 +139,21 @@ class Store:
 
     def release(self, store_id: str, model: str, alias: str, number: int) -> Stored[Release] | None:
         """Return one entry of an alias's log, or None if it is absent."""
-        key = release_key(model, alias, number)
-        raw = self._get(key, MAX_ENTRY_BYTES)
+        raw = self.release_bytes(model, alias, number)
         return None if raw is None else open_release(raw, store_id, model, alias, number)
+
+    def release_bytes(self, model: str, alias: str, number: int) -> bytes | None:
+        """Return the bytes at an entry's place, unchecked, or None if there are none."""
+        return self._get(release_key(model, alias, number), MAX_ENTRY_BYTES)
 
     def manifest(self, store_id: str, model: str, version: int) -> Stored[Manifest] | None:
         """Return a version's manifest, or None if it is absent."""
-        raw = self._get(version_key(model, version), MAX_ENTRY_BYTES)
+        raw = self.manifest_bytes(model, version)
         return None if raw is None else open_manifest(raw, store_id, model, version)
+
+    def manifest_bytes(self, model: str, version: int) -> bytes | None:
+        """Return the bytes at a manifest's place, unchecked, or None if there are none."""
+        return self._get(version_key(model, version), MAX_ENTRY_BYTES)
 
     def blob(self, model: str, publish_id: str, artifact: Artifact) -> bytes:
         """Return an artifact's verified bytes.

@@ -1,0 +1,140 @@
+"""`python -m mlshared`: put a model into an image, look inside a running container, test a version.
+
+    python -m mlshared fetch flights                     load it once, so that the cache has it
+    python -m mlshared status                            what this host's processes are serving
+    python -m mlshared check flights --schema app.Flight load, self-test, and try the app's own schema class
+
+Settings come from ``MLSHARED_*``. Exit codes: 0 done; 1 the version cannot be used; 2 usage; 75 the store
+cannot be reached.
+"""
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from mlshared._cache import open_cache
+from mlshared.client import Client
+from mlshared.errors import ConfigError, InputError, MlsharedError, NotPublished, StorageError
+from mlshared.model import ModelVersion
+from mlshared.settings import from_environment, make_settings
+
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_STORE: Final = 75
+WAIT_SECONDS: Final = 300.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        settings = from_environment()
+        if getattr(options, "store", None):
+            settings["store"] = options.store
+        run = {"fetch": _fetch, "status": _status, "check": _check}[options.command]
+        run(options, settings)
+    except MlsharedError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return _exit_code(error)
+    return 0
+
+
+def _exit_code(error: MlsharedError) -> int:
+    if isinstance(error, ConfigError):
+        return EXIT_USAGE
+    if isinstance(error, StorageError) and not isinstance(error, NotPublished):
+        return EXIT_STORE
+    return EXIT_FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m mlshared",
+        description="Look after the models of this host. Settings come from MLSHARED_* variables.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, words in (
+        ("fetch", "load a model once, so that the cache has it; for building images"),
+        ("check", "load a version, self-test it, and try the app's own schema class"),
+    ):
+        command = commands.add_parser(name, help=words, description=words)
+        command.add_argument("ref", help="such as flights, flights@staging, flights@42")
+        command.add_argument("--store", help="URL or path; default: MLSHARED_STORE")
+        command.add_argument("--features", metavar="MODULE:FUNCTION", help="the app's feature function")
+    command.add_argument("--schema", metavar="MODULE.CLASS", help="a pydantic model the app's rows are of")
+    words = "show what this host's processes are serving"
+    status = commands.add_parser("status", help=words, description=words)
+    status.add_argument("--store", help="URL or path; default: MLSHARED_STORE")
+    status.add_argument("--json", action="store_true", help="one JSON object")
+    return parser
+
+
+def _load(options: argparse.Namespace, settings: dict[str, Any]) -> ModelVersion:
+    features = _imported(options.features, ":") if options.features else None
+    with Client(**{**settings, "poll_seconds": 0}) as client:
+        model = client.model(options.ref, features=features)
+        model.refresh(timeout_seconds=WAIT_SECONDS)
+        return model.current
+
+
+def _fetch(options: argparse.Namespace, settings: dict[str, Any]) -> None:
+    version = _load(options, settings)
+    print(f"{version.ref} is in this host's cache")
+
+
+def _check(options: argparse.Namespace, settings: dict[str, Any]) -> None:
+    version = _load(options, settings)
+    if options.schema:
+        _check_schema(version, _imported(options.schema, "."))
+    print(f"{version.ref} loads and answers its golden rows as at publish")
+
+
+def _check_schema(version: ModelVersion, schema: Any) -> None:
+    """Raise if objects of the app's class lack what the version reads, or may be missing where it may not."""
+    given = getattr(schema, "model_fields", None)
+    if given is None:
+        raise ConfigError(f"{schema!r} is no pydantic model class")
+    wanted = {field.name for field in version.manifest.fields}
+    lacking = sorted(wanted - set(given))
+    if lacking:
+        problems = [{"field": name, "message": f"{schema.__name__} has no such field"} for name in lacking]
+        raise InputError(problems)  # type: ignore[arg-type]  # a list of TypedDicts, built as plain dicts
+
+
+def _status(options: argparse.Namespace, settings: dict[str, Any]) -> None:
+    checked = make_settings(settings)
+    if checked.store is None:
+        raise ConfigError("no store: give --store or set MLSHARED_STORE")
+    cache = open_cache(checked.cache_dir, max_bytes=checked.cache_bytes)
+    store_id = checked.store_id or cache.store_id(checked.store)
+    found = cache.statuses(store_id) if store_id else []
+    if options.json:
+        print(json.dumps({"store": checked.store, "processes": found}, default=str))
+        return
+    if not found:
+        print(f"no process of this host has read {checked.store}")
+    for process in found:
+        for ref, status in process["models"].items():
+            version = status["version"] if status["version"] is not None else "-"
+            error = f"  {status['last_error']}" if status["last_error"] else ""
+            print(f"{process.get('pid', '?'):>8}  {ref:<32} {status['state']:<10} version {version}{error}")
+
+
+def _imported(target: str, separator: str) -> Any:
+    module, _, attribute = target.rpartition(separator)
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        found: Any = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"{target!r} cannot be imported: {error}") from error
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,373 @@
+"""What a ref points at now: an alias's log, the highest version, one version, or a moment in the past.
+
+    look(store) -> asks the store          rescan() -> asks the host's cache
+    targets     -> the versions to serve, best first
+
+Each follower accepts an entry only by the rules of the log (`accepts`), so an alias never goes backwards,
+and remembers what it accepted in the cache, one file per entry. Nothing here loads a model.
+"""
+
+import hashlib
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Protocol
+
+from mlshared._cache import CachedLog
+from mlshared._ref import Ref
+from mlshared.errors import (
+    AccessDenied,
+    ArtifactError,
+    IntegrityError,
+    NotPublished,
+    StorageError,
+    UnsupportedFormat,
+)
+from mlshared.manifest import Manifest, Release, Stored
+from mlshared.store import Store, open_manifest, open_release
+
+VOID_AFTER_LOOKS: Final = 3
+LOOK_AHEAD: Final = 16
+CONFIRM_SECONDS: Final = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A version to serve, named by its manifest's bytes.
+
+    Attributes:
+        version: Its number, a label.
+        manifest_sha256: Of its manifest.
+        released_at: When the entry that names it was written; None where no release does.
+        cached_only: Whether it may be served only if this host has it already.
+    """
+
+    version: int
+    manifest_sha256: str
+    released_at: datetime | None = None
+    cached_only: bool = False
+
+
+class Follower(Protocol):
+    """Knows which versions a ref stands for."""
+
+    warning: str | None
+    problem: Exception | None
+
+    def rescan(self) -> None:
+        """Take over what other processes of this host have accepted; no request."""
+
+    def look(self, store: Store) -> None:
+        """Ask the store what is new: one request where there is nothing new."""
+
+    def remember(self) -> None:
+        """Tell the other processes of this host what was accepted."""
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """The versions this ref stands for, best first: the version in force, then its fallbacks."""
+        ...
+
+
+def accepts(head: Stored[Release] | None, entry: Release) -> bool:
+    """Return whether an alias's log may go on from ``head`` to ``entry``."""
+    if head is None:
+        return True
+    if entry.number <= head.entry.number:
+        return False
+    if entry.prev is None or entry.prev.number < head.entry.number:
+        return entry.reset
+    return entry.prev.number > head.entry.number or entry.prev.sha256 == head.sha256
+
+
+class AliasLog:
+    """Follows the release log of one alias.
+
+    Args:
+        store_id: The store's identity.
+        ref: Which model and alias.
+        cached: The host's memory of this log.
+        floor: Entries below this number are not accepted.
+    """
+
+    def __init__(self, store_id: str, ref: Ref, cached: CachedLog, *, floor: int = 1) -> None:
+        self._store_id = store_id
+        self._ref = ref
+        self._cached = cached
+        self._floor = floor
+        self._looks: dict[int, tuple[str, int]] = {}
+        self._unremembered: list[Stored[Release]] = []
+        self._history: list[Stored[Release]] = []
+        self._confirmed = time.monotonic()
+        self._listed = False
+        self.head: Stored[Release] | None = None
+        self.warning: str | None = None
+        self.problem: Exception | None = None
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """The released version, its fallback, then what this host served before and is not withdrawn."""
+        if self.head is None:
+            return ()
+        entry = self.head.entry
+        found = {entry.manifest_sha256: Target(entry.version, entry.manifest_sha256, entry.created_at)}
+        if back := entry.fallback:
+            found.setdefault(
+                back.manifest_sha256, Target(back.version, back.manifest_sha256, entry.created_at)
+            )
+        for earlier in reversed(self._history):
+            old = earlier.entry
+            if old.version not in entry.withdrawn:
+                target = Target(old.version, old.manifest_sha256, old.created_at, cached_only=True)
+                found.setdefault(old.manifest_sha256, target)
+        return tuple(found.values())
+
+    def rescan(self) -> None:
+        """Accept the entries that other processes of this host remembered."""
+        known = self.head.entry.number if self.head else 0
+        for number in self._cached.numbers():
+            if number <= known:
+                continue
+            raw = self._cached.entry(number)
+            if raw is None:
+                continue
+            try:
+                stored = self._open(raw, number)
+            except ArtifactError:
+                continue
+            self._accept(stored)
+
+    def look(self, store: Store) -> None:
+        """Ask for the entries after the head; the first time, list the log to find its end."""
+        self.problem = None
+        if self.head is None or not self._listed:
+            self._find_head(store)
+            self._listed = True
+            return
+        if time.monotonic() - self._confirmed > CONFIRM_SECONDS:
+            self._confirm_head(store)
+        number = self.head.entry.number + 1
+        while number <= self.head.entry.number + LOOK_AHEAD:
+            try:
+                raw = store.release_bytes(self._ref.model, self._ref.alias, number)
+            except AccessDenied:
+                self._explain_denial(store)
+                return
+            if raw is None:
+                return
+            if not self._judge(raw, number):
+                return
+            number += 1
+
+    def remember(self) -> None:
+        """Write accepted entries to the cache, oldest first."""
+        for stored in self._unremembered:
+            self._cached.remember(stored.entry.number, stored.raw)
+        self._unremembered.clear()
+
+    def _judge(self, raw: bytes, number: int) -> bool:
+        """Accept an entry, or count a look at an invalid one; return whether to ask for the next number."""
+        try:
+            stored = self._open(raw, number)
+        except UnsupportedFormat as error:
+            self.problem = error
+            return False
+        except IntegrityError as error:
+            return self._is_void(raw, number, error)
+        if accepts(self.head, stored.entry):
+            self._accept(stored, fresh=True)
+            return True
+        head = self.head.entry.number if self.head else 0
+        return self._is_void(raw, number, IntegrityError(f"entry {number} does not follow entry {head}"))
+
+    def _is_void(self, raw: bytes, number: int, error: IntegrityError) -> bool:
+        # A bad object must not freeze the alias for ever, nor one bad answer of the network skip an entry.
+        sha256 = hashlib.sha256(raw).hexdigest()
+        seen, looks = self._looks.get(number, (sha256, 0))
+        looks = looks + 1 if seen == sha256 else 1
+        self._looks[number] = (sha256, looks)
+        self.problem = error
+        return looks >= VOID_AFTER_LOOKS
+
+    def _accept(self, stored: Stored[Release], *, fresh: bool = False) -> None:
+        if not accepts(self.head, stored.entry) or stored.entry.number < self._floor:
+            return
+        if self.head is not None:
+            self._history.append(self.head)
+            del self._history[:-LOOK_AHEAD]
+        self.head = stored
+        self.problem = None
+        self._looks.clear()
+        self._confirmed = time.monotonic()
+        if fresh:
+            self._unremembered.append(stored)
+
+    def _find_head(self, store: Store) -> None:
+        model, alias = self._ref.model, self._ref.alias
+        known = self.head.entry.number if self.head else 0
+        try:
+            numbers = store.releases(model, alias)
+        except AccessDenied:
+            numbers = list(range(1, self._gallop(store, max(known, self._floor)) + 1))
+        if known > max(numbers, default=0):
+            raise StorageError(f"the log of {self._ref} ends before entry {known}, which was accepted before")
+        for number in reversed([n for n in numbers if n >= self._floor and n > known]):
+            raw = store.release_bytes(model, alias, number)
+            if raw is None:
+                continue
+            try:
+                self._accept(self._open(raw, number), fresh=True)
+            except ArtifactError as error:
+                self.problem = error
+            if self.head and self.head.entry.number == number:
+                return
+        if self.head is None and self.problem is None:
+            raise NotPublished(f"no release of {self._ref} in the store: train and release one first")
+
+    def _gallop(self, store: Store, start: int) -> int:
+        """Return the highest number of a log that cannot be listed; absent looks like denied there."""
+
+        def there(number: int) -> bool:
+            try:
+                return store.release_bytes(self._ref.model, self._ref.alias, number) is not None
+            except AccessDenied:
+                if number == start:
+                    raise
+                return False
+
+        if not there(start):
+            return 0
+        low, high = start, start * 2
+        while there(high):
+            low, high = high, high * 2
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if there(middle) else (low, middle)
+        return low
+
+    def _explain_denial(self, store: Store) -> None:
+        """Tell a reader that may not list (403 for what is absent) from one that may not read."""
+        self._confirm_head(store)
+        self.warning = (
+            "the store answers 403 for what is absent: give this reader s3:ListBucket, "
+            "so that a missing object and a refused one can be told apart"
+        )
+
+    def _confirm_head(self, store: Store) -> None:
+        assert self.head is not None
+        number = self.head.entry.number
+        raw = store.release_bytes(self._ref.model, self._ref.alias, number)
+        if raw is None:
+            raise StorageError(f"the log of {self._ref} is gone from the store")
+        if raw != self.head.raw:
+            raise IntegrityError(f"entry {number} of {self._ref} was replaced in the store")
+        self._confirmed = time.monotonic()
+
+    def _open(self, raw: bytes, number: int) -> Stored[Release]:
+        return open_release(raw, self._store_id, self._ref.model, self._ref.alias, number)
+
+
+class Versions:
+    """Follows the manifests of a model: the highest one, or a single one that never changes.
+
+    Args:
+        store_id: The store's identity.
+        ref: Which model, and ``version`` or ``latest``.
+        cached: The host's memory of this model.
+    """
+
+    def __init__(self, store_id: str, ref: Ref, cached: CachedLog) -> None:
+        self._store_id = store_id
+        self._ref = ref
+        self._cached = cached
+        self._unremembered: Stored[Manifest] | None = None
+        self.head: Stored[Manifest] | None = None
+        self.warning: str | None = None
+        self.problem: Exception | None = None
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """The one version, if it has been seen."""
+        if self.head is None:
+            return ()
+        return (Target(self.head.entry.version, self.head.sha256),)
+
+    def rescan(self) -> None:
+        """Take a pinned version's manifest from the cache."""
+        if self.head is None and self._ref.version is not None:
+            raw = self._cached.version(self._ref.version)
+            if raw is not None:
+                self.head = open_manifest(raw, self._store_id, self._ref.model, self._ref.version)
+
+    def look(self, store: Store) -> None:
+        """Ask for the pinned manifest if it is not known, or for the ones after the highest known."""
+        if self._ref.version is not None:
+            if self.head is None:
+                self._take(store, self._ref.version)
+            return
+        if self.head is None:
+            for number in store.versions(self._ref.model)[-1:]:
+                self._take(store, number)
+        while self.head is not None and self._take(store, self.head.entry.version + 1):
+            pass
+
+    def remember(self) -> None:
+        """Write the manifest to the cache."""
+        if self._unremembered is not None:
+            self._cached.remember_version(self._unremembered.entry.version, self._unremembered.raw)
+            self._unremembered = None
+
+    def _take(self, store: Store, number: int) -> bool:
+        stored = store.manifest(self._store_id, self._ref.model, number)
+        if stored is not None:
+            self.head = self._unremembered = stored
+        elif self.head is None:
+            raise NotPublished(f"the store has no {self._ref}: 'trainer list' shows what it has")
+        return stored is not None
+
+
+class Moment:
+    """What an alias stood for at a moment in the past; looked up once, for audits.
+
+    Args:
+        store_id: The store's identity.
+        ref: Which model, alias and moment.
+    """
+
+    def __init__(self, store_id: str, ref: Ref) -> None:
+        self._store_id = store_id
+        self._ref = ref
+        self.warning: str | None = None
+        self.problem: Exception | None = None
+        self.targets: tuple[Target, ...] = ()
+
+    def rescan(self) -> None:
+        """Do nothing: the past is asked of the store."""
+
+    def look(self, store: Store) -> None:
+        """Walk the log down to the entry in force at that moment."""
+        ref = self._ref
+        if self.targets or ref.at is None:
+            return
+        for number in reversed(store.releases(ref.model, ref.alias)):
+            try:
+                stored = store.release(self._store_id, ref.model, ref.alias, number)
+            except IntegrityError:
+                continue
+            if stored is not None and stored.entry.created_at <= ref.at:
+                entry = stored.entry
+                self.targets = (Target(entry.version, entry.manifest_sha256, entry.created_at),)
+                return
+        raise NotPublished(f"no release of {ref.model}@{ref.alias} is as old as {ref}")
+
+    def remember(self) -> None:
+        """Do nothing: a moment's answer is not shared."""
+
+
+def follow(store_id: str, ref: Ref, cached: CachedLog, *, floor: int = 1) -> Follower:
+    """Return what follows this kind of ref."""
+    if ref.at is not None:
+        return Moment(store_id, ref)
+    if ref.version is not None or ref.latest:
+        return Versions(store_id, ref, cached)
+    return AliasLog(store_id, ref, cached, floor=floor)

@@ -1,0 +1,206 @@
+"""From a target to a version that may serve: manifest, policy, blobs, load, self-test.
+
+    fetch(host, model, target) -> Bundle      bytes, each checked against its hash; cache first, then store
+    assemble(bundle, ...)      -> ModelVersion, self-tested
+
+Policy comes before any download. What is fetched is shared with the host's other processes as bytes; every
+process loads and self-tests for itself.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import Any, Final
+
+from mlshared import _artifact, _selftest
+from mlshared._cache import Cache
+from mlshared._envelope import MAX_ENTRY_BYTES
+from mlshared._estimator import EstimatorPredictor, set_one_job
+from mlshared._following import Target
+from mlshared._schema import Schema
+from mlshared.errors import EnvironmentMismatch, FeatureSkew, IntegrityError, StorageError, UnsupportedFormat
+from mlshared.events import Hook
+from mlshared.manifest import Artifact, Manifest, Stored
+from mlshared.model import ModelVersion, RowFunction
+from mlshared.settings import Settings
+from mlshared.store import Store, open_manifest
+
+ESTIMATOR_KINDS: Final = frozenset({"skops"})
+KNOWN_KINDS: Final = ESTIMATOR_KINDS | {"golden", "categories"}
+SLOWEST_BYTES_PER_SECOND: Final = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What all models of a client share in one process.
+
+    Attributes:
+        settings: The client's.
+        store: Where entries and blobs come from.
+        cache: What this host already has.
+        hook: Who is told.
+        in_use: The blobs of every model in force here, by ref.
+    """
+
+    settings: Settings
+    store: Store
+    cache: Cache
+    hook: Hook
+    in_use: dict[str, set[str]] = field(default_factory=dict)
+
+    def close(self) -> None:
+        """Let go of connections."""
+        self.store.objects.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """The verified bytes of one version."""
+
+    stored: Stored[Manifest]
+    blobs: dict[str, bytes]
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the version says of itself."""
+        return self.stored.entry
+
+
+def fetch(host: Host, store_id: str, model: str, target: Target) -> Bundle:
+    """Return a version's bytes, verified.
+
+    Raises:
+        StorageError: If the store cannot give them now, or may not be asked for this target.
+        IntegrityError: If the store holds other bytes than were named, twice.
+        ArtifactError: If policy refuses the version.
+    """
+    stored = _manifest(host, store_id, model, target)
+    check_policy(stored.entry)
+    wanted = [a for a in stored.entry.artifacts if a.kind in KNOWN_KINDS]
+    blobs = {a.kind: _blob(host, stored.entry, a, cached_only=target.cached_only) for a in wanted}
+    return Bundle(stored, blobs)
+
+
+def check_policy(manifest: Manifest) -> None:
+    """Refuse a version this process could not use, before anything is downloaded.
+
+    Raises:
+        UnsupportedFormat: If it needs a kind of artifact that is not known here.
+        EnvironmentMismatch: If its estimator needs libraries that are absent or of another major.minor.
+    """
+    for artifact in manifest.artifacts:
+        if artifact.required and artifact.kind not in KNOWN_KINDS:
+            raise UnsupportedFormat(f"needs an artifact of kind {artifact.kind[:40]!r}: upgrade mlshared")
+        if artifact.kind in ESTIMATOR_KINDS:
+            _check_libraries(artifact.requires)
+    if not any(artifact.kind in ESTIMATOR_KINDS for artifact in manifest.artifacts):
+        raise UnsupportedFormat("has no artifact that this release can predict with: upgrade mlshared")
+
+
+def assemble(
+    bundle: Bundle, target: Target, *, features: RowFunction | None, trusted_types: Iterable[str]
+) -> ModelVersion:
+    """Return a version that answers its golden rows as it did at publish.
+
+    Raises:
+        ArtifactError: If it cannot be loaded here or answers otherwise.
+    """
+    manifest = bundle.manifest
+    if manifest.features is not None and features is None:
+        raise FeatureSkew(
+            f"expects rows to pass through {manifest.features.name}; "
+            f"name it: get_model({manifest.model!r}, features=...)"
+        )
+    categories = json.loads(bundle.blobs["categories"]) if "categories" in bundle.blobs else {}
+    schema = Schema(manifest.fields, manifest.input, categories)
+    kind = next(kind for kind in sorted(ESTIMATOR_KINDS) if kind in bundle.blobs)
+    estimator = _artifact.load_estimator(bundle.blobs[kind], kind, trusted_types)
+    set_one_job(estimator)
+    version = ModelVersion(
+        manifest=manifest,
+        manifest_sha256=bundle.stored.sha256,
+        released_at=target.released_at,
+        trust="unverified" if bundle.stored.signed else "unsigned",
+        schema=schema,
+        predictor=EstimatorPredictor(estimator, schema),
+        estimator=estimator,
+        features=features,
+    )
+    golden = bundle.blobs.get("golden")
+    if golden is None:
+        raise IntegrityError("has no golden rows, so it cannot be tested before it serves")
+    _selftest.self_test(version.answer, golden)
+    return version
+
+
+def _manifest(host: Host, store_id: str, model: str, target: Target) -> Stored[Manifest]:
+    raw = host.cache.blob(target.manifest_sha256, MAX_ENTRY_BYTES)
+    if raw is None:
+        if target.cached_only:
+            raise StorageError(f"version {target.version} is not in this host's cache")
+        raw = host.store.manifest_bytes(model, target.version)
+        if raw is None:
+            raise StorageError(f"the manifest of {model}@{target.version} is missing from the store")
+        if hashlib.sha256(raw).hexdigest() != target.manifest_sha256:
+            raise IntegrityError(f"the manifest of {model}@{target.version} is not the one that was released")
+        host.cache.put(target.manifest_sha256, raw)
+    return open_manifest(raw, store_id, model, target.version)
+
+
+def _blob(host: Host, manifest: Manifest, artifact: Artifact, *, cached_only: bool) -> bytes:
+    raw = host.cache.blob(artifact.sha256, artifact.size)
+    if raw is not None:
+        return raw
+    if cached_only:
+        raise StorageError(f"version {manifest.version} is not in this host's cache")
+    host.store.allow(30 + artifact.size / SLOWEST_BYTES_PER_SECOND)
+    try:
+        raw = host.store.blob(manifest.model, manifest.publish_id, artifact)
+    except IntegrityError:
+        # Once more: only bytes that are wrong twice are the store's and not the network's.
+        raw = host.store.blob(manifest.model, manifest.publish_id, artifact)
+    host.cache.put(artifact.sha256, raw)
+    return raw
+
+
+def _check_libraries(requires: dict[str, str]) -> None:
+    for distribution, wanted in requires.items():
+        try:
+            present = metadata.version(distribution)
+        except metadata.PackageNotFoundError as error:
+            extra = ": pip install 'mlshared[sklearn]'" if distribution == "scikit-learn" else ""
+            raise EnvironmentMismatch(
+                f"needs {distribution} {wanted}, which is not installed{extra}"
+            ) from error
+        if present.split(".")[:2] != wanted.split(".")[:2]:
+            raise EnvironmentMismatch(
+                f"was trained with {distribution} {wanted}; {present} is installed here"
+            )
+
+
+def fingerprint(features: RowFunction | None, trusted_types: Iterable[str]) -> str:
+    """Return a hash of what decides whether a version that failed here would fail again."""
+    distributions = ("mlshared", "numpy", "scikit-learn", "scipy", "pandas", "skops", "lightgbm", "xgboost")
+    facts: list[Any] = [_installed(name) for name in distributions]
+    facts += [_python(), sorted(trusted_types), _source(features)]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def _installed(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _python() -> list[str]:
+    import platform  # noqa: PLC0415 - only at a load
+
+    return [platform.python_version(), platform.machine()]
+
+
+def _source(function: RowFunction | None) -> str | None:
+    code = getattr(function, "__code__", None)
+    return None if code is None else hashlib.sha256(code.co_code + repr(code.co_consts).encode()).hexdigest()

@@ -1,0 +1,284 @@
+"""One cycle for one model: look, decide, fetch, load, self-test, swap.
+
+    rescan   what other processes of this host have learnt        no request
+    look     the next entry of the log                            one request, by one process of the host
+    decide   which version to try, if any                         pure
+    fetch    its bytes, verified                                  before the host's other processes hear of it
+    load     and self-test                                        every process for itself
+    swap     one assignment
+
+Whatever fails, the version in force stays; what failed is noted, told to the hook, and tried again later,
+or not at all where trying again cannot help.
+"""
+
+import random
+import time
+from collections.abc import Collection
+from typing import Final
+
+from mlshared._following import Follower, Target, follow
+from mlshared._load import Bundle, Host, assemble, fetch, fingerprint
+from mlshared._ref import Ref
+from mlshared._verdicts import Verdicts, backoff
+from mlshared.errors import ArtifactError, MlsharedError, ModelNotReady, NotPublished, StorageError
+from mlshared.events import RefreshFailed, StoreWarning, VersionLoaded, VersionQuarantined
+from mlshared.model import Model, ModelVersion, Status
+
+KEEP_OLD_SECONDS: Final = 60.0
+TOUCH_SECONDS: Final = 600.0
+LOOK_SECONDS: Final = 10.0
+FIRST_LOOK_SECONDS: Final = 2.0  # where the cache can serve meanwhile
+LONGEST_LOOK_BACKOFF_SECONDS: Final = 60.0
+COLD_START_PATIENCE_SECONDS: Final = 5.0
+
+
+def decide(
+    targets: tuple[Target, ...], in_force: str | None, set_aside: Collection[str]
+) -> tuple[Target, ...]:
+    """Return the versions to try, in order.
+
+    Args:
+        targets: What the ref stands for, best first.
+        in_force: The manifest hash of the version in force, or None.
+        set_aside: Manifest hashes not to try now.
+
+    With something in force only the first target may replace it; fallbacks are for a process with nothing.
+    """
+    if not targets or targets[0].manifest_sha256 == in_force:
+        return ()
+    candidates = targets if in_force is None else targets[:1]
+    return tuple(target for target in candidates if target.manifest_sha256 not in set_aside)
+
+
+class Refresher:
+    """Keeps one `Model` at the version its ref stands for. Used by one thread at a time.
+
+    Args:
+        model: The live model to keep.
+        ref: What it stands for, settings applied.
+        host: What all models of the client share.
+        store_id: The store's identity.
+    """
+
+    def __init__(self, model: Model, ref: Ref, host: Host, store_id: str) -> None:
+        settings = host.settings
+        self.model = model
+        self.last_error: Exception | None = None
+        self._ref = ref
+        self._host = host
+        self._store_id = store_id
+        self._log = host.cache.log(store_id, ref.model, ref.log)
+        floor = settings.floors.get(f"{ref.model}@{ref.alias}") or settings.floors.get(ref.model) or 1
+        self._follower: Follower = follow(store_id, ref, self._log, floor=floor)
+        self._verdicts = Verdicts(self._log, fingerprint(model.features, settings.trusted_types))
+        self._interval = settings.poll_interval * random.random()  # noqa: S311 - the first phase spreads load
+        self._look_not_before = 0.0
+        self._failed_looks = 0
+        self._confirmed: float | None = None
+        self._tried: list[str] = []
+        self._old: list[tuple[float, ModelVersion]] = []
+        self._touched = time.monotonic()
+        self._warned: str | None = None
+        self._bundle: Bundle | None = None
+
+    def tick(self) -> None:
+        """Do what is due; called every second or so. What goes wrong is noted, not raised."""
+        self._keep_house()
+        self._cycle(now=False)
+
+    def refresh(self) -> None:
+        """Run a whole cycle now.
+
+        Raises:
+            MlsharedError: What went wrong; the version in force stays.
+        """
+        self.last_error = None
+        self._verdicts.forgive()
+        self._cycle(now=True)
+        if self.last_error is not None:
+            raise self.last_error
+
+    def not_ready(self) -> ModelNotReady:
+        """Return the error that says what was tried."""
+        tried = "; ".join(self._tried[-4:]) or "still loading"
+        return ModelNotReady(f"{self._ref} has no version that can serve yet: {tried}")
+
+    def status(self) -> Status:
+        """Return how the model is doing; reads, never asks."""
+        version, error = self.model.loaded, self.last_error
+        if version is None:
+            state = "loading" if error is None else "failed"
+        else:
+            state = "serving" if error is None else "stale"
+        return Status(
+            ref=str(self._ref),
+            state=state,
+            ready=version is not None,
+            version=version.version if version else None,
+            trust=version.trust if version else None,
+            stale_seconds=None if self._confirmed is None else time.monotonic() - self._confirmed,
+            last_error=None if error is None else f"{type(error).__name__}: {error}",
+            quarantined=dict(self._verdicts.quarantined),
+            ignored_fields=dict(version.schema.ignored) if version else {},
+            cache_problem=self._host.cache.problem,
+        )
+
+    def _cycle(self, *, now: bool) -> None:
+        self._follower.rescan()
+        if now or self._look_is_due():
+            self._look(now=now)
+        self._serve()
+
+    # -- look ----------------------------------------------------------------------------------------------
+
+    def _look_is_due(self) -> bool:
+        """Return whether nobody on this host has asked the store within the poll interval."""
+        if time.monotonic() < self._look_not_before:
+            return False
+        if not self._follower.targets:
+            return True
+        if self._ref.fixed or self._host.settings.poll_interval == 0:
+            return False
+        age = self._log.checked_age()
+        return age is None or age >= self._interval
+
+    def _look(self, *, now: bool) -> None:
+        """Ask the store, unless another process of this host is just doing so."""
+        patience = COLD_START_PATIENCE_SECONDS if now or not self._follower.targets else 0.0
+        deadline = time.monotonic() + patience
+        while True:
+            with self._log.try_lock() as held:
+                self._follower.rescan()
+                if not now and not self._look_is_due():
+                    return
+                if held or self._lock_is_stuck(deadline if patience else None):
+                    self._ask_store()
+                    return
+            if time.monotonic() >= deadline:
+                return
+            time.sleep(0.02)
+
+    def _lock_is_stuck(self, deadline: float | None) -> bool:
+        if deadline is not None:
+            return time.monotonic() >= deadline
+        age = self._log.checked_age()
+        return age is None or age > 3 * self._host.settings.poll_interval
+
+    def _ask_store(self) -> None:
+        from_cache = self._confirmed is None and bool(self._follower.targets)
+        self._host.store.allow(FIRST_LOOK_SECONDS if from_cache else LOOK_SECONDS)
+        try:
+            self._follower.look(self._host.store)
+        except MlsharedError as error:
+            self._look_failed(error)
+            return
+        self._confirmed = time.monotonic()
+        self._failed_looks = 0
+        self._interval = self._host.settings.poll_interval * random.uniform(0.8, 1.0)  # noqa: S311
+        self._log.touch_checked()
+        if self._follower.problem is not None:
+            self._note(self._follower.problem, None)
+        elif not self._verdicts.waiting():
+            self.last_error = None
+        self._warn(self._follower.warning)
+        self._prefetch()
+
+    def _look_failed(self, error: MlsharedError) -> None:
+        self._failed_looks += 1
+        longest = LONGEST_LOOK_BACKOFF_SECONDS
+        if isinstance(error, NotPublished):
+            longest = self._host.settings.poll_interval
+        self._look_not_before = time.monotonic() + backoff(self._failed_looks, longest)
+        self._note(error, None)
+
+    def _prefetch(self) -> None:
+        """Bring a new version's bytes to this host before its other processes hear of it."""
+        for target in self._to_try()[:1]:
+            try:
+                self._bundle = fetch(self._host, self._store_id, self._ref.model, target)
+            except ArtifactError:
+                break  # every process judges for itself
+            except StorageError as error:
+                self._failed(target, error)
+                return
+        self._follower.remember()
+
+    # -- serve ---------------------------------------------------------------------------------------------
+
+    def _to_try(self) -> tuple[Target, ...]:
+        loaded, targets = self.model.loaded, self._follower.targets
+        in_force = loaded.manifest_sha256 if loaded else None
+        if targets and targets[0].manifest_sha256 == in_force:
+            return ()
+        return decide(targets, in_force, self._verdicts.set_aside(targets))
+
+    def _serve(self) -> None:
+        for target in self._to_try():
+            started = time.monotonic()
+            try:
+                version = self._load(target)
+            except (MlsharedError, OSError, MemoryError) as error:
+                self._failed(target, error)
+            else:
+                self._swap(version, time.monotonic() - started)
+                return
+
+    def _load(self, target: Target) -> ModelVersion:
+        bundle, self._bundle = self._bundle, None
+        if bundle is None or bundle.stored.sha256 != target.manifest_sha256:
+            bundle = fetch(self._host, self._store_id, self._ref.model, target)
+        trusted = self._host.settings.trusted_types
+        return assemble(bundle, target, features=self.model.features, trusted_types=trusted)
+
+    def _swap(self, version: ModelVersion, seconds: float) -> None:
+        previous = self.model.loaded
+        if previous is not None:
+            self._old.append((time.monotonic() + KEEP_OLD_SECONDS, previous))
+        self.model.swap(version)
+        self._verdicts.forgive()
+        self._tried.clear()
+        self.last_error = self._follower.problem
+        self._follower.remember()
+        self._keep(version)
+        before = previous.version if previous else None
+        self._host.hook(VersionLoaded(str(self._ref), version.version, before, seconds))
+
+    # -- note ----------------------------------------------------------------------------------------------
+
+    def _failed(self, target: Target, error: Exception) -> None:
+        if self._verdicts.failed(target, error):
+            reason = f"{type(error).__name__}: {error}"
+            self._host.hook(VersionQuarantined(str(self._ref), target.version, reason))
+        self._note(error, target.version)
+
+    def _note(self, error: Exception, version: int | None) -> None:
+        self.last_error = error
+        what = "the store" if version is None else f"version {version}"
+        self._tried.append(f"{what}: {type(error).__name__}: {error}")
+        del self._tried[:-16]
+        serving = self.model.loaded
+        self._host.hook(RefreshFailed(str(self._ref), error, version, serving.version if serving else None))
+
+    def _warn(self, message: str | None) -> None:
+        if message is not None and message != self._warned:
+            self._host.hook(StoreWarning(str(self._ref), message))
+        self._warned = message
+
+    def _keep_house(self) -> None:
+        # Here, so that freeing a large old version never falls into a request.
+        now = time.monotonic()
+        self._old = [(until, version) for until, version in self._old if until > now]
+        if now - self._touched > TOUCH_SECONDS and self.model.loaded is not None:
+            self._keep(self.model.loaded)
+            self._touched = now
+
+    def _keep(self, version: ModelVersion) -> None:
+        """Mark a version's blobs as in use, and let the cache drop what nobody uses."""
+        host, blobs = self._host, _blobs(version)
+        host.in_use[self.model.ref] = blobs
+        host.cache.touch(blobs)
+        host.cache.evict(set().union(*host.in_use.values()))
+
+
+def _blobs(version: ModelVersion) -> set[str]:
+    return {version.manifest_sha256} | {artifact.sha256 for artifact in version.manifest.artifacts}

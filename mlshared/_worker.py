@@ -1,0 +1,259 @@
+"""A client in one process: its thread, its storage, its models.
+
+    attend   what a prediction calls when there is no version, or when nobody has refreshed for too long
+    tick     what the thread does every second or so: cheap, it lists a folder of the host's cache
+    refresh  a cycle by hand, handed to the thread
+
+Nothing here survives a fork; the child makes a worker of its own. Storage is opened and used on the thread
+alone.
+"""
+
+import os
+import threading
+import time
+from dataclasses import asdict
+from typing import Final
+
+from mlshared._cache import open_cache
+from mlshared._load import Host
+from mlshared._objects import open_objects
+from mlshared._poller import Poller
+from mlshared._ref import Ref
+from mlshared._refresh import Refresher
+from mlshared.errors import ConfigError, MlsharedError, ModelNotReady, NotPublished, StorageError
+from mlshared.events import Hook
+from mlshared.model import Model, ModelVersion, Status
+from mlshared.settings import Settings
+from mlshared.store import Store
+
+TICK_SECONDS: Final = 1.0
+DUE_SECONDS: Final = 10.0
+NUDGE_SECONDS: Final = 2.0
+REQUEST_WAIT_SECONDS: Final = 5.0
+STATUS_SECONDS: Final = 10.0
+OPEN_SECONDS: Final = 5.0
+
+
+class Followed:
+    """A model in this process; what its `Model` calls on.
+
+    Nothing happens for it before it is wanted.
+    """
+
+    def __init__(self, worker: "Worker", model: Model, ref: Ref) -> None:
+        self.model = model
+        self.ref = ref
+        self.refresher: Refresher | None = None
+        self.error: MlsharedError | None = None
+        self.wanted = False
+        self.last_used = time.monotonic()
+        self.tried = threading.Event()
+        self.loaded = threading.Event()
+        self._worker = worker
+
+    def attend(self, wait_seconds: float | None) -> ModelVersion:
+        """Return a version, waiting for the first one; see that refreshing goes on.
+
+        Args:
+            wait_seconds: How long to wait for the first version. None: as a request may, and no longer than
+                the first attempt takes. Infinite: ``first_load_seconds``.
+
+        Raises:
+            ModelNotReady: If none could be loaded.
+            ConfigError: If none ever could.
+        """
+        self.last_used = time.monotonic()
+        self.wanted = True
+        late = time.monotonic() > self.model.due
+        self.model.keep_until(time.monotonic() + NUDGE_SECONDS)
+        self._worker.nudge(wake=late)
+        if self.model.loaded is None:
+            self._wait(wait_seconds)
+        version = self.model.loaded
+        if version is None:
+            raise self._not_ready()
+        return version
+
+    def refresh(self, timeout_seconds: float) -> bool:
+        """Run a whole cycle now; return whether another version came into force."""
+        self.wanted = True
+        before = self.model.loaded
+        self._worker.refresh(self, timeout_seconds)
+        return self.model.loaded is not before
+
+    def status(self) -> Status:
+        """Return how it is doing."""
+        if self.refresher is not None:
+            return self.refresher.status()
+        error = None if self.error is None else f"{type(self.error).__name__}: {self.error}"
+        version = self.model.loaded
+        if version is not None:
+            state = "serving" if error is None else "stale"
+        else:
+            state = "failed" if error else "loading" if self.wanted else "idle"
+        number = version.version if version else None
+        return Status(str(self.ref), state, ready=version is not None, version=number, last_error=error)
+
+    def serving(self) -> str | None:
+        """Return the ref of the version in force, or None."""
+        version = self.model.loaded
+        return None if version is None else version.ref
+
+    def _wait(self, wait_seconds: float | None) -> None:
+        first_load = self._worker.settings.first_load_seconds
+        if wait_seconds is None:
+            self.tried.wait(min(REQUEST_WAIT_SECONDS, first_load))
+        else:
+            self.loaded.wait(min(wait_seconds, first_load) if wait_seconds == float("inf") else wait_seconds)
+
+    def _not_ready(self) -> MlsharedError:
+        if isinstance(self.error, ConfigError):
+            return self.error
+        if self.refresher is not None:
+            return self.refresher.not_ready()
+        reason = f"{type(self.error).__name__}: {self.error}" if self.error else "still opening the store"
+        return ModelNotReady(f"{self.ref} has no version that can serve yet: {reason}")
+
+
+class Worker:
+    """Keeps the models of one client fresh in one process.
+
+    Args:
+        settings: The client's; they name a store.
+        hook: Is given every event.
+    """
+
+    def __init__(self, settings: Settings, hook: Hook) -> None:
+        self.settings = settings
+        self._hook = hook
+        self._followed: dict[str, Followed] = {}
+        self._poller = Poller(self._tick, self._close, name="mlshared-refresh")
+        self._host: Host | None = None
+        self._store_id: str | None = None
+        self._open_not_before = 0.0
+        self._written = 0.0
+        self._serving: dict[str, str | None] = {}
+
+    @property
+    def wanted(self) -> list[Model]:
+        """The models being kept fresh."""
+        return [followed.model for followed in list(self._followed.values()) if followed.wanted]
+
+    def follow(self, model: Model, ref: Ref) -> Followed:
+        """Return what keeps a model; the same for the same model."""
+        known = self._followed.get(model.ref)
+        return known or self._followed.setdefault(model.ref, Followed(self, model, ref))
+
+    def nudge(self, *, wake: bool) -> None:
+        """See that the thread lives; never blocks, never raises."""
+        self._poller.ensure()
+        if wake:
+            self._poller.wake()
+
+    def refresh(self, followed: Followed, timeout_seconds: float) -> None:
+        """Run a whole cycle for one model on the thread, and wait for it."""
+        try:
+            self._poller.submit(lambda: self._refresh(followed), timeout_seconds=timeout_seconds)
+        except TimeoutError as error:
+            raise StorageError(f"no answer about {followed.ref} within {timeout_seconds:g} s") from error
+
+    def stop(self) -> None:
+        """Stop refreshing; loaded versions go on answering."""
+        self._poller.stop()
+
+    # All below runs on the thread.
+
+    def _tick(self) -> float:
+        for followed in list(self._followed.values()):
+            if followed.wanted:
+                self._attempt(followed)
+        self._write_status()
+        interval = self.settings.poll_interval or 4 * TICK_SECONDS
+        return min(TICK_SECONDS, max(0.05, interval / 4))
+
+    def _attempt(self, followed: Followed) -> None:
+        if self._is_idle(followed):
+            followed.model.keep_until(0.0)  # its next use comes to attend()
+            return
+        try:
+            self._refresher(followed).tick()
+        except MlsharedError as error:
+            followed.error = error
+        finally:
+            self._attempted(followed)
+
+    def _refresh(self, followed: Followed) -> None:
+        self._open_not_before = 0.0
+        try:
+            self._refresher(followed).refresh()
+        finally:
+            self._attempted(followed)
+
+    def _attempted(self, followed: Followed) -> None:
+        if followed.model.loaded is not None:
+            followed.loaded.set()
+        followed.tried.set()
+        followed.model.keep_until(time.monotonic() + DUE_SECONDS)
+
+    def _is_idle(self, followed: Followed) -> bool:
+        now = time.monotonic()
+        if followed.model.take_used():
+            followed.last_used = now
+        idle = self.settings.idle_seconds
+        return idle is not None and followed.model.loaded is not None and now - followed.last_used > idle
+
+    def _refresher(self, followed: Followed) -> Refresher:
+        if followed.refresher is None:
+            host, store_id = self._open(followed)
+            followed.refresher = Refresher(followed.model, followed.ref, host, store_id)
+            followed.error = None
+        return followed.refresher
+
+    def _open(self, followed: Followed) -> tuple[Host, str]:
+        """Return the host and the store's identity; asks the store for it at most once a second."""
+        settings = self.settings
+        if self._host is None:
+            assert settings.store is not None
+            cache = open_cache(settings.cache_dir, max_bytes=settings.cache_bytes)
+            objects = open_objects(settings.store, settings.storage_options)
+            self._host = Host(settings, Store(objects), cache, self._hook)
+        if self._store_id is None:
+            if time.monotonic() < self._open_not_before and followed.error is not None:
+                raise followed.error
+            self._open_not_before = time.monotonic() + TICK_SECONDS
+            self._store_id = _identify(self._host)
+        return self._host, self._store_id
+
+    def _write_status(self) -> None:
+        """Tell the host's command line what this process serves: when it changes, and now and again."""
+        host, now = self._host, time.monotonic()
+        if host is None or self._store_id is None:
+            return
+        serving = {ref: followed.serving() for ref, followed in self._followed.items()}
+        if serving == self._serving and now - self._written < STATUS_SECONDS:
+            return
+        self._serving, self._written = serving, now
+        models = {ref: asdict(followed.status()) for ref, followed in self._followed.items()}
+        host.cache.write_status(self._store_id, os.getpid(), {"pid": os.getpid(), "models": models})
+
+    def _close(self) -> None:
+        host, self._host = self._host, None
+        for followed in self._followed.values():
+            followed.refresher = None
+        if host is not None:
+            host.close()
+
+
+def _identify(host: Host) -> str:
+    """Return the store's id: as told, as remembered for its URL, or as it says itself, then remembered."""
+    settings = host.settings
+    assert settings.store is not None
+    known = settings.store_id or host.cache.store_id(settings.store)
+    if known is not None:
+        return known
+    host.store.allow(OPEN_SECONDS)
+    identity = host.store.identity()
+    if identity is None:
+        raise NotPublished(f"nothing has been published to {settings.store} yet")
+    host.cache.remember_store_id(settings.store, identity.id)
+    return identity.id

@@ -1,0 +1,96 @@
+"""What a client tells the outside: frozen events, given to hooks.
+
+A hook is any callable that takes one event. It runs on the refresh thread, after the fact; what it raises
+is logged and goes no further. Without a hook of the user's own, `log_event` writes to ``mlshared``'s logger.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+logger = logging.getLogger("mlshared")
+
+
+@dataclass(frozen=True, slots=True)
+class VersionLoaded:
+    """A version came into force in this process.
+
+    Attributes:
+        ref: What was asked for, as typed.
+        version: The version now in force.
+        previous: The one before, or None.
+        seconds: From the decision to load it until it was in force.
+    """
+
+    ref: str
+    version: int
+    previous: int | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshFailed:
+    """A look at the store, or a load, failed; the version in force stays.
+
+    Attributes:
+        ref: What was asked for.
+        error: What was raised.
+        version: The version that could not be loaded, or None if the store could not be read.
+        serving: The version in force, or None.
+    """
+
+    ref: str
+    error: Exception
+    version: int | None
+    serving: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class VersionQuarantined:
+    """A version failed in a way that trying again cannot mend; it is not tried again in this environment."""
+
+    ref: str
+    version: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoreWarning:
+    """Something about the store, the cache or the feature function deserves a look; serving goes on."""
+
+    ref: str
+    message: str
+
+
+Event = VersionLoaded | RefreshFailed | VersionQuarantined | StoreWarning
+Hook = Callable[[Any], None]
+
+
+def log_event(event: Event) -> None:
+    """Write an event to the ``mlshared`` logger."""
+    match event:
+        case VersionLoaded():
+            logger.info(
+                "%s: version %d in force after %.0f ms (before: %s)",
+                event.ref,
+                event.version,
+                event.seconds * 1e3,
+                event.previous,
+            )
+        case RefreshFailed():
+            what = "the store" if event.version is None else f"version {event.version}"
+            logger.warning(
+                "%s: %s could not be used, version %s stays in force: %s: %s",
+                event.ref,
+                what,
+                event.serving,
+                type(event.error).__name__,
+                event.error,
+            )
+        case VersionQuarantined():
+            logger.error(
+                "%s: version %d is set aside in this environment: %s", event.ref, event.version, event.reason
+            )
+        case StoreWarning():
+            logger.warning("%s: %s", event.ref, event.message)

@@ -1,0 +1,180 @@
+"""Who is retraining a model now: a lease that saves work. Nothing depends on it.
+
+    leases/retrain/<n>.json        taken by create-if-absent
+    leases/retrain/<n>/<k>.json    a beat every five minutes
+    leases/retrain/<n>.done        the end
+
+Two trainers on two hosts share no clock: the age of a beat is measured by the store's own time, against a
+probe just written. The holder measures with its own monotonic clock, and stops before others
+may think it dead.
+"""
+
+import os
+import platform
+import re
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from mlshared.errors import MlsharedError, StorageError
+from mlshared.manifest import FORMAT, Lease, to_bytes
+from mlshared.store import Objects, Store, lease_end_key, lease_key
+
+from ._append import append, nonce
+
+BEAT_SECONDS: Final = 300.0
+LOST_AFTER_SECONDS: Final = 14 * 60.0
+FREE_AFTER_SECONDS: Final = 16 * 60.0
+CALL_SECONDS: Final = 30.0
+_LEASE: Final = re.compile(r"(\d{10})\.json", re.ASCII)
+
+
+class Busy(MlsharedError):  # noqa: N818 - says what it is
+    """Another retrain of the model is under way."""
+
+
+class LeaseLost(MlsharedError):  # noqa: N818 - says what it is
+    """The store could not be told in time that this retrain lives, or another one took over."""
+
+
+class Held:
+    """A lease that is held.
+
+    Args:
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, number: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.number = number
+        self._clock = clock
+        self._confirmed = clock()
+        self._taken_over = False
+
+    def confirm(self, asked_at: float) -> None:
+        """Note a beat that the store took; ``asked_at`` is the time before the request."""
+        self._confirmed = asked_at
+
+    def give_up(self) -> None:
+        """Note that somebody else holds a higher lease."""
+        self._taken_over = True
+
+    def check(self) -> None:
+        """Raise if the lease may be somebody else's by now.
+
+        Raises:
+            LeaseLost: Then nothing may be released.
+        """
+        if self._taken_over:
+            raise LeaseLost("another retrain of this model took over; nothing was released")
+        if self._clock() - self._confirmed > LOST_AFTER_SECONDS:
+            raise LeaseLost("the store could not be reached for 14 minutes; nothing was released")
+
+
+@contextmanager
+def lease(open_storage: Callable[[], Objects], store_id: str, model: str) -> Iterator[Held]:
+    """Hold the retrain lease of a model; beats go out on a thread with storage of its own.
+
+    Raises:
+        Busy: If another retrain is under way.
+    """
+    owner = f"{platform.node()[:60]}:{os.getpid()}"
+    objects = open_storage()
+    try:
+        held = _take(Store(objects, budget_seconds=CALL_SECONDS), objects, store_id, model, owner)
+    finally:
+        objects.close()
+    stop = threading.Event()
+    beats = threading.Thread(
+        target=_beat,
+        args=(open_storage, store_id, model, owner, held, stop),
+        name="trainer-lease",
+        daemon=True,
+    )
+    beats.start()
+    try:
+        yield held
+    finally:
+        stop.set()
+        beats.join(CALL_SECONDS)
+
+
+def _take(store: Store, objects: Objects, store_id: str, model: str, owner: str) -> Held:
+    last = _last_lease(objects, store, model)
+    if last and not _is_free(objects, store, model, last):
+        raise Busy(f"another retrain of {model} is under way (lease {last}); it ends by itself")
+    held = Held(last + 1)
+    entry = _entry(store_id, model, last + 1, 0, owner)
+    if not append(store, lease_key(model, last + 1), to_bytes(entry), f"lease {last + 1} of {model}"):
+        raise Busy(f"another retrain of {model} has just begun")
+    return held
+
+
+def _last_lease(objects: Objects, store: Store, model: str) -> int:
+    names = objects.names(f"{model}/leases/retrain", timeout=store.remaining())
+    return max((int(match[1]) for name in names if (match := _LEASE.fullmatch(name))), default=0)
+
+
+def _is_free(objects: Objects, store: Store, model: str, number: int) -> bool:
+    """Return whether a lease has ended, or has had no beat, by the store's clock, for longer than its holder may."""
+    if objects.get(lease_end_key(model, number), limit=1 << 16, timeout=store.remaining()) is not None:
+        return True
+    beats = objects.names(f"{model}/leases/retrain/{number:010d}", timeout=store.remaining())
+    last = max((int(match[1]) for name in beats if (match := _LEASE.fullmatch(name))), default=None)
+    beaten = objects.modified(lease_key(model, number, last), timeout=store.remaining())
+    probe = f"{model}/leases/probes/{secrets.token_hex(16)}"
+    objects.create(probe, b"", timeout=store.remaining())
+    now = objects.modified(probe, timeout=store.remaining())
+    return beaten is not None and now is not None and now - beaten > FREE_AFTER_SECONDS
+
+
+def _beat(
+    open_storage: Callable[[], Objects],
+    store_id: str,
+    model: str,
+    owner: str,
+    held: Held,
+    stop: threading.Event,
+) -> None:
+    objects = open_storage()
+    beat = 0
+    try:
+        while not stop.wait(BEAT_SECONDS):
+            beat += 1
+            asked_at = time.monotonic()
+            store = Store(objects, budget_seconds=CALL_SECONDS)
+            data = to_bytes(_entry(store_id, model, held.number, beat, owner))
+            try:
+                if append(store, lease_key(model, held.number, beat), data, "a beat"):
+                    held.confirm(asked_at)
+                if _last_lease(objects, store, model) > held.number:
+                    held.give_up()
+            except StorageError:
+                continue  # held.check() counts the silence
+        _end(objects, store_id, model, owner, held.number)
+    finally:
+        objects.close()
+
+
+def _end(objects: Objects, store_id: str, model: str, owner: str, number: int) -> None:
+    data = to_bytes(_entry(store_id, model, number, 0, owner, done=True))
+    try:
+        objects.create(lease_end_key(model, number), data, timeout=CALL_SECONDS)
+    except StorageError:
+        return  # it ends by itself, sixteen minutes from the last beat
+
+
+def _entry(store_id: str, model: str, number: int, beat: int, owner: str, *, done: bool = False) -> Lease:
+    return Lease(
+        type=Lease.TYPE,
+        format=FORMAT,
+        store=store_id,
+        model=model,
+        nonce=nonce(),
+        number=number,
+        beat=beat,
+        owner=owner,
+        done=done,
+    )

@@ -1,0 +1,131 @@
+"""An alias's release log, as a trainer reads it, and what its next entry says.
+
+    read_log(store, ...) -> Log          head: the highest valid entry; highest: the highest number there is
+    next_entry(log, ...) -> Release      pure: carries what is withdrawn, chooses the fallback
+
+Nothing here writes.
+"""
+
+import hashlib
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from mlshared.errors import IntegrityError
+from mlshared.manifest import FORMAT, Fallback, Manifest, Previous, Release, Stored
+from mlshared.store import Store
+
+from ._append import nonce
+
+Kind = Literal["release", "rollback", "hold", "renewal", "recover"]
+By = Literal["person", "retrain"]
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """The state of an alias's log at one moment.
+
+    Attributes:
+        store_id: The store's identity.
+        model: The model.
+        alias: The alias.
+        head: The highest valid entry, or None if there is none.
+        highest: The highest number there is, valid or not; 0 if none.
+    """
+
+    store_id: str
+    model: str
+    alias: str
+    head: Stored[Release] | None
+    highest: int
+
+    @property
+    def obscured(self) -> bool:
+        """Whether an invalid entry stands above the head: somebody ought to look before a machine goes on."""
+        return self.highest > (self.head.entry.number if self.head else 0)
+
+
+def read_log(store: Store, store_id: str, model: str, alias: str) -> Log:
+    """Return the log's state: one LIST, and a GET or two."""
+    numbers = store.releases(model, alias)
+    for number in reversed(numbers):
+        stored = _valid(store, store_id, model, alias, number)
+        if stored is not None:
+            return Log(store_id, model, alias, stored, numbers[-1])
+    return Log(store_id, model, alias, None, numbers[-1] if numbers else 0)
+
+
+def next_entry(
+    log: Log,
+    target: Stored[Manifest],
+    *,
+    kind: Kind,
+    by: By,
+    hold: bool,
+    reason: str,
+    left: Collection[int] = (),
+    fresh_for_seconds: float | None = None,
+) -> Release:
+    """Return the entry that puts ``target`` in force after everything in ``log``.
+
+    Args:
+        log: What there is.
+        target: The version to put in force.
+        kind: Why.
+        by: Who.
+        hold: Whether automatic releases stop there.
+        reason: In words.
+        left: Versions that a rollback leaves: they join the withdrawn.
+        fresh_for_seconds: After how long without a newer entry the alias counts as overdue.
+    """
+    head = log.head.entry if log.head else None
+    version = target.entry.version
+    withdrawn = set(head.withdrawn if head else ()) | set(left)
+    withdrawn.discard(version)
+    return Release(
+        type=Release.TYPE,
+        format=FORMAT,
+        store=log.store_id,
+        model=log.model,
+        nonce=nonce(),
+        alias=log.alias,
+        number=log.highest + 1,
+        kind=kind,
+        prev=Previous(number=head.number, sha256=log.head.sha256) if head and log.head else None,
+        version=version,
+        manifest_sha256=target.sha256,
+        fallback=_fallback(head, version, withdrawn),
+        withdrawn=tuple(sorted(withdrawn)),
+        hold=hold,
+        by=by,
+        reason=reason,
+        created_at=datetime.now(UTC),
+        fresh_for_seconds=fresh_for_seconds,
+    )
+
+
+def _fallback(head: Release | None, version: int, withdrawn: set[int]) -> Fallback | None:
+    """Return the version in force before, or its fallback where that one was withdrawn or is the same."""
+    if head is None:
+        return None
+    if head.version not in withdrawn and head.version != version:
+        return Fallback(version=head.version, manifest_sha256=head.manifest_sha256)
+    older = head.fallback
+    usable = older is not None and older.version not in withdrawn and older.version != version
+    return older if usable else None
+
+
+def _valid(store: Store, store_id: str, model: str, alias: str, number: int) -> Stored[Release] | None:
+    """Return an entry that clients accept: well-formed, in its place, following an entry that is there."""
+    try:
+        stored = store.release(store_id, model, alias, number)
+    except IntegrityError:
+        return None
+    if stored is None:
+        return None
+    prev = stored.entry.prev
+    if prev is None:
+        return stored if number == 1 or stored.entry.reset else None
+    raw = store.release_bytes(model, alias, prev.number) if prev.number < number else None
+    return stored if raw is not None and hashlib.sha256(raw).hexdigest() == prev.sha256 else None

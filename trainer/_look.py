@@ -1,0 +1,152 @@
+"""Reading a store for a person: its models, versions, logs, and what a ref means in them.
+
+    with open_store(url) as store:
+        models(store)  versions(store, name)  history(store, name, alias)  find(store, ref)
+
+It reads what is there each time, keeps nothing and writes nothing. Entries that are not valid are left out
+of a log, as every client leaves them out.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from mlshared._objects import open_objects
+from mlshared._ref import Ref
+from mlshared.errors import IntegrityError, NotPublished
+from mlshared.manifest import Manifest, Release
+from mlshared.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class OpenStore:
+    """A store that has an identity.
+
+    Attributes:
+        reader: Reads it.
+        id: Its random id.
+        url: As the user gave it, for messages.
+    """
+
+    reader: Store
+    id: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLine:
+    """One model of a store: its newest version, and what each alias has in force."""
+
+    name: str
+    newest: int
+    in_force: dict[str, Release]
+
+
+@contextmanager
+def open_store(url: str, options: Mapping[str, Any] | None = None) -> Iterator[OpenStore]:
+    """Give a store to read.
+
+    Raises:
+        NotPublished: If nobody has published to it yet.
+        StorageError: If it cannot be reached.
+    """
+    objects = open_objects(url, options or {})
+    try:
+        reader = Store(objects)
+        identity = reader.identity()
+        if identity is None:
+            raise NotPublished(
+                f"{url} is no store yet: the first `trainer retrain` or trainer.publish makes it one"
+            )
+        yield OpenStore(reader, identity.id, url)
+    finally:
+        objects.close()
+
+
+def models(store: OpenStore) -> list[ModelLine]:
+    """Return every model of a store, by name."""
+    lines = []
+    for name in store.reader.models():
+        published = store.reader.versions(name)
+        if published:
+            heads = {alias: history(store, name, alias)[-1:] for alias in store.reader.aliases(name)}
+            lines.append(ModelLine(name, published[-1], {a: head[0] for a, head in heads.items() if head}))
+    return lines
+
+
+def versions(store: OpenStore, name: str) -> list[Manifest]:
+    """Return every version of a model, oldest first.
+
+    Raises:
+        NotPublished: If the store holds no such model.
+    """
+    return [manifest(store, name, number) for number in published(store, name)]
+
+
+def history(store: OpenStore, name: str, alias: str) -> list[Release]:
+    """Return the valid entries of an alias's log, oldest first; empty if it has none.
+
+    Raises:
+        NotPublished: If the store holds no such model.
+    """
+    numbers = store.reader.releases(name, alias)
+    if not numbers:
+        published(store, name)  # a name that is not there is an error, an alias without releases is not
+    entries = []
+    for number in numbers:
+        try:
+            stored = store.reader.release(store.id, name, alias, number)
+        except IntegrityError:
+            continue
+        if stored is not None:
+            entries.append(stored.entry)
+    return entries
+
+
+def find(store: OpenStore, ref: Ref) -> Manifest:
+    """Return the manifest of the version a ref means now.
+
+    Raises:
+        NotPublished: If there is no such model, version or release.
+    """
+    numbers = published(store, ref.model)
+    if ref.version is not None:
+        return manifest(store, ref.model, ref.version)
+    if ref.latest:
+        return manifest(store, ref.model, numbers[-1])
+    entries = [e for e in history(store, ref.model, ref.alias) if ref.at is None or e.created_at <= ref.at]
+    if not entries:
+        raise NotPublished(f"{ref}: nothing was released there; see `trainer history {ref.model}`")
+    return manifest(store, ref.model, entries[-1].version)
+
+
+def published(store: OpenStore, name: str) -> list[int]:
+    """Return the numbers of a model's versions, at least one.
+
+    Raises:
+        NotPublished: If the store holds no such model.
+    """
+    numbers = store.reader.versions(name)
+    if not numbers:
+        known = store.reader.models()
+        close = get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known[:12]) or 'none'}"
+        raise NotPublished(f"{store.url} has no model {name!r}; {hint}")
+    return numbers
+
+
+def manifest(store: OpenStore, name: str, number: int) -> Manifest:
+    """Return one version's manifest.
+
+    Raises:
+        NotPublished: If the model has no such version.
+    """
+    stored = store.reader.manifest(store.id, name, number)
+    if stored is None:
+        numbers = published(store, name)
+        raise NotPublished(
+            f"{name!r} has no version {number}; its versions are {numbers[0]} to {numbers[-1]}"
+        )
+    return stored.entry

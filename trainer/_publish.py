@@ -1,0 +1,361 @@
+"""From a fitted estimator to a published version: describe, pack, upload, number, read back.
+
+    draft(...)      -> Draft        everything but the number; nothing has left this process
+    upload(...)     -> Manifest     blobs first, then the manifest under the next free number
+    read_back(...)                  by the client's own path, in a clean interpreter, self-test included
+
+A version is whole from the moment its manifest exists, and nobody serves it before an alias's log names it.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from mlshared import Client
+from mlshared.__main__ import EXIT_STORE
+from mlshared._estimator import EstimatorPredictor
+from mlshared._objects import open_objects
+from mlshared._schema import Schema
+from mlshared.errors import ArtifactError, ConfigError, StorageError
+from mlshared.manifest import (
+    FORMAT,
+    Artifact,
+    Environment,
+    Field,
+    Manifest,
+    Stored,
+    Training,
+    check_model_name,
+    to_bytes,
+)
+from mlshared.settings import ENVIRONMENT_PREFIX
+from mlshared.store import Store, blob_key, open_manifest, version_key
+
+from ._append import append, found_store, nonce
+from ._estimators import describe_estimator, dump_estimator, environment
+from ._fields import fields_from_schema, infer_fields
+from ._golden import golden_rows, make_golden
+from ._log import read_log
+from ._raw_fields import raw_fields
+from ._release import ReleaseRefused, check_compatible
+from ._release import release as release_by_person
+from .config import choose_store, find_config
+from .recipe import describe_features
+
+COLLECTION_GRACE_SECONDS: Final = 7 * 24 * 3600.0
+BUDGET_SECONDS: Final = 60.0
+READ_BACK_SECONDS: Final = 300.0
+SLOWEST_BYTES_PER_SECOND: Final = 1e6
+
+RowFunction = Callable[[dict[str, Any]], Mapping[str, Any]]
+
+
+class ReadBackFailed(ArtifactError):  # noqa: N818 - says what it is
+    """A published version does not load, or does not answer, in a clean interpreter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What a publish made.
+
+    Attributes:
+        version: Its number.
+        ref: ``flights@42``.
+        manifest: All of it.
+        released: Whether it was put in force.
+        reason: Why it was not, or an empty text.
+    """
+
+    version: int
+    ref: str
+    manifest: Manifest
+    released: bool
+    reason: str = ""
+
+    @property
+    def plan_report(self) -> str | None:
+        """What converting it to a row plan gave, one line."""
+        return self.manifest.plan_report
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A version without its number: a manifest that says 1, and the blobs it names."""
+
+    manifest: Manifest
+    blobs: dict[str, bytes]
+
+
+def publish(
+    estimator: Any,
+    X: Any,  # noqa: N803 - scikit-learn's name
+    y: Any = None,
+    *,
+    name: str,
+    store: str | None = None,
+    storage_options: dict[str, Any] | None = None,
+    release: str | None = None,
+    schema: type[Any] | None = None,
+    features: RowFunction | None = None,
+    raw: Any = None,
+    trusted_types: tuple[str, ...] = (),
+    training: Training | None = None,
+    labels: Mapping[str, str] | None = None,
+) -> Published:
+    """Publish any fitted estimator, and release it if told to.
+
+    Args:
+        estimator: Fitted.
+        X: Held-out rows like those it was fitted on: a DataFrame, an array of shape (n, columns) or texts.
+            They give the schema and the ranges of made-up golden rows; no row of theirs is stored.
+        y: Their targets; a DataFrame's columns name several targets.
+        name: The model.
+        store: URL or path; default: ``MLSHARED_STORE``, else ``trainer.toml``.
+        storage_options: For the storage library.
+        release: The alias to put the version in force under. None: publishes only, except that a model
+            with no release yet gets its first, since nothing can be displaced.
+        schema: pydantic model of a row: its bounds, enums and nullability join the inferred schema.
+        features: The row function apps pass raw rows through first.
+        raw: With ``features``: the raw rows that ``X`` was derived from.
+        trusted_types: Exact names that every client of this model has in its setting ``trusted_types``.
+        training: How it was trained, if known.
+        labels: Free text for the manifest.
+
+    Raises:
+        NotStorable: If the estimator cannot be stored so that a client could load it.
+        SelfTestFailed: If the published version, read back, does not answer as it did here.
+        OutcomeUnknown: If the store stopped answering while writing.
+    """
+    url = choose_store(store, find_config())
+    objects = open_objects(url, storage_options or {})
+    try:
+        opened = Store(objects, budget_seconds=BUDGET_SECONDS)
+        store_id = found_store(opened).id
+        made = draft(
+            estimator,
+            X,
+            y,
+            store_id=store_id,
+            name=name,
+            schema=schema,
+            features=features,
+            raw=raw,
+            trusted_types=trusted_types,
+            training=training,
+            labels=labels,
+        )
+        stored = upload(opened, made)
+        read_back(url, storage_options or {}, stored.entry, features=features, trusted_types=trusted_types)
+        opened.allow(BUDGET_SECONDS)
+        log = read_log(opened, store_id, name, release or "production")
+        first = release is None and log.highest == 0
+        compatible = check_compatible(opened, log, stored.entry)
+    finally:
+        objects.close()
+    ref = f"{name}@{stored.entry.version}"
+    if not (release or first):
+        return Published(stored.entry.version, ref, stored.entry, released=False, reason="not asked to")
+    if not compatible.passed:
+        return Published(stored.entry.version, ref, stored.entry, released=False, reason=compatible.message)
+    try:
+        release_by_person(
+            name,
+            stored.entry.version,
+            store=url,
+            storage_options=storage_options,
+            alias=release or "production",
+            reason="published by hand",
+        )
+    except ReleaseRefused as error:
+        return Published(stored.entry.version, ref, stored.entry, released=False, reason=str(error))
+    return Published(stored.entry.version, ref, stored.entry, released=True)
+
+
+def draft(
+    estimator: Any,
+    X: Any,  # noqa: N803
+    y: Any = None,
+    *,
+    store_id: str,
+    name: str,
+    schema: type[Any] | None = None,
+    features: RowFunction | None = None,
+    raw: Any = None,
+    trusted_types: tuple[str, ...] = (),
+    training: Training | None = None,
+    labels: Mapping[str, str] | None = None,
+) -> Draft:
+    """Return everything a version is, but its number. Arguments and errors are those of `publish`."""
+    try:
+        check_model_name(name)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    description = describe_estimator(estimator, X, y)
+    data = dump_estimator(estimator, trusted_types)
+    kind, fields, categories = infer_fields(estimator, X)
+    if schema is not None:
+        fields = fields_from_schema(schema, fields)
+    where = environment(data, X)
+    blobs = {"skops": data}
+    if categories:
+        blobs["categories"] = json.dumps(categories).encode()
+    blobs["golden"] = _golden(estimator, X, kind, fields, categories, description, features, raw)
+    requires = {"skops": _requirements(where)}
+    manifest = Manifest(
+        type=Manifest.TYPE,
+        format=FORMAT,
+        store=store_id,
+        model=name,
+        nonce=nonce(),
+        version=1,
+        publish_id=nonce(),
+        created_at=datetime.now(UTC),
+        task=description.task,
+        methods=description.methods,
+        classes=description.classes,
+        class_dtype=description.class_dtype,
+        targets=description.targets,
+        output_dtype=description.output_dtype,
+        input=kind,
+        fields=fields,
+        artifacts=tuple(
+            Artifact(
+                kind=each,
+                required=True,
+                sha256=hashlib.sha256(blob).hexdigest(),
+                size=len(blob),
+                requires=requires.get(each, {}),
+            )
+            for each, blob in blobs.items()
+        ),
+        features=describe_features(features) if features is not None else None,
+        environment=where,
+        training=training or Training(),
+        labels=dict(labels or {}),
+    )
+    return Draft(manifest, blobs)
+
+
+def upload(store: Store, made: Draft) -> Stored[Manifest]:
+    """Put a draft into the store under the next free number; return its manifest as it lies there.
+
+    Raises:
+        OutcomeUnknown: If the store stopped answering while writing the manifest.
+        StorageError: If it did before; nothing is published then.
+    """
+    started = time.monotonic()
+    publish_id = nonce()
+    for blob in made.blobs.values():
+        store.allow(BUDGET_SECONDS + len(blob) / SLOWEST_BYTES_PER_SECOND)
+        key = blob_key(made.manifest.model, publish_id, hashlib.sha256(blob).hexdigest())
+        append(store, key, blob, "a blob")
+    store.allow(BUDGET_SECONDS)
+    model, version = made.manifest.model, 0
+    versions = store.versions(model)
+    version = versions[-1] + 1 if versions else 1
+    while True:
+        if time.monotonic() - started > COLLECTION_GRACE_SECONDS / 2:
+            # The collector may take blobs that no manifest names for a publish that was given up.
+            return upload(store, made)
+        store.allow(BUDGET_SECONDS)
+        update = {"version": version, "publish_id": publish_id, "nonce": nonce()}
+        raw = to_bytes(made.manifest.model_copy(update=update))
+        if append(store, version_key(model, version), raw, f"version {version} of {model}"):
+            return open_manifest(raw, made.manifest.store, model, version)
+        version += 1
+
+
+def _requirements(where: Environment) -> dict[str, str]:
+    """Return the libraries a client needs to load the estimator: all it uses, bar what every client has."""
+    return {name: version for name, version in where.libraries.items() if name not in {"numpy", "skops"}}
+
+
+def _golden(
+    estimator: Any,
+    X: Any,  # noqa: N803
+    kind: Any,
+    fields: tuple[Field, ...],
+    categories: dict[str, list[Any]],
+    description: Any,
+    features: RowFunction | None,
+    raw: Any,
+) -> bytes:
+    schema = Schema(fields, kind, categories)
+    predictor = EstimatorPredictor(estimator, schema)
+
+    def answer(method: str, rows: list[Any]) -> Any:
+        derived = rows if features is None else [features(dict(row)) for row in rows]
+        return predictor.rows(method, schema.rows(derived))
+
+    row_fields = fields if features is None else raw_fields(X if raw is None else raw)
+    return make_golden(
+        golden_rows(row_fields, X if raw is None else raw, input=kind),
+        answer,
+        fields=row_fields,
+        methods=description.methods,
+        exact=("predict",) if description.task == "classifier" else (),
+    )
+
+
+def read_back(
+    url: str,
+    options: dict[str, Any],
+    manifest: Manifest,
+    *,
+    features: RowFunction | None = None,
+    trusted_types: tuple[str, ...] = (),
+) -> None:
+    """Fetch a version as a client would, in a clean interpreter with an empty cache, and self-test it.
+
+    Raises:
+        ArtifactError: If it cannot be fetched, loaded, or answers otherwise than here.
+        StorageError: If the store does not answer.
+    """
+    ref = f"{manifest.model}@{manifest.version}"
+    with tempfile.TemporaryDirectory(prefix="mlshared-readback-") as cache:
+        settings: dict[str, Any] = {
+            "store": url,
+            "storage_options": options,
+            "store_id": manifest.store,
+            "cache_dir": cache,
+            "poll_seconds": 0,
+            "trusted_types": trusted_types,
+        }
+        if url.startswith("memory://") or (features is not None and features.__module__ == "__main__"):
+            # No other process sees this store, or can import this function.
+            with Client(**settings) as client:
+                client.model(ref, features=features).refresh(timeout_seconds=READ_BACK_SECONDS)
+            return
+        _check_in_a_clean_interpreter(ref, settings, features)
+
+
+def _check_in_a_clean_interpreter(ref: str, settings: dict[str, Any], features: RowFunction | None) -> None:
+    # By environment, not arguments: storage options may hold secrets, and arguments are seen by all users.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(ENVIRONMENT_PREFIX)}
+    for name, value in settings.items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        environment[f"{ENVIRONMENT_PREFIX}{name.upper()}"] = text
+    environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    command = [sys.executable, "-m", "mlshared", "check", ref]
+    if features is not None:
+        command += ["--features", f"{features.__module__}:{features.__qualname__}"]
+    try:
+        done = subprocess.run(  # noqa: S603 - our own interpreter and module
+            command, env=environment, capture_output=True, text=True, timeout=READ_BACK_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise StorageError(f"{ref} could not be read back within {READ_BACK_SECONDS:g} s") from error
+    if done.returncode == 0:
+        return
+    said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+    if done.returncode == EXIT_STORE:
+        raise StorageError(f"{ref} was published and could not be read back: {said}")
+    raise ReadBackFailed(f"{ref} was published, is not usable and will not be released: {said}")
