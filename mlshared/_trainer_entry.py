@@ -28,7 +28,7 @@ def _problem() -> str | None:
     failure = None
     try:
         module = importlib.import_module("trainer")
-        ours = getattr(module, "__distribution__", None) == "mlshared"
+        ours = getattr(module, "THIS_IS_MLSHARED", False) is True
     except Exception as error:  # noqa: BLE001 - a stranger's package may raise anything
         failure, ours = f"{type(error).__name__}: {error}", False
     if not ours and (intruder := _intruder()) is not None:

@@ -1,0 +1,225 @@
+"""`trainer.toml`, or ``[tool.trainer]`` in pyproject.toml: which store, and which recipes.
+
+    store = "s3://acme/models"
+    [models.flights]
+    recipe = "examples.flights.recipe:recipe"
+
+The nearest one upward from the working directory counts. A relative store path is relative to the file, so
+that a command does the same in every folder below it. Reading the file imports nothing; `load_recipe`
+does.
+"""
+
+import importlib
+import os
+import re
+import sys
+import tomllib
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mlshared.errors import ConfigError
+from mlshared.manifest import check_model_name
+from mlshared.settings import from_environment
+
+from .recipe import Recipe
+
+FILE: Final = "trainer.toml"
+_TARGET: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+class ModelConfig(BaseModel):
+    """One model: where its recipe is, as ``package.module:attribute``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    recipe: str
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    store: str | None = None
+    models: dict[str, ModelConfig] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What the file says.
+
+    Attributes:
+        store: URL or absolute path of the store, or None.
+        models: By name.
+        path: The file, or None if there is none.
+    """
+
+    store: str | None = None
+    models: Mapping[str, ModelConfig] = field(default_factory=dict)
+    path: Path | None = None
+
+    def recipe(self, name: str) -> Recipe:
+        """Return a model's recipe, imported.
+
+        Raises:
+            ConfigError: If the file has no such model, or its recipe cannot be imported.
+        """
+        if name not in self.models:
+            raise ConfigError(f"{_where(self.path)} has no [models.{name[:64]}]{_known(name, self.models)}")
+        recipe = load_recipe(self.models[name].recipe, folder=self.path.parent if self.path else None)
+        if recipe.name != name:
+            raise ConfigError(
+                f"{_where(self.path)} calls it {name!r}, its recipe {recipe.name!r}; make them the same"
+            )
+        return recipe
+
+
+def find_config(start: Path | None = None) -> Config:
+    """Return what the nearest file upward says; an empty `Config` if there is none.
+
+    Args:
+        start: The folder to begin in; default: the working directory.
+
+    Raises:
+        ConfigError: If the file is no TOML, or has unknown keys or unusable values.
+    """
+    folder = (start or Path.cwd()).absolute()
+    for parent in (folder, *folder.parents):
+        if (parent / FILE).is_file():
+            return _parse(parent / FILE, _toml(parent / FILE))
+        project = parent / "pyproject.toml"
+        if project.is_file() and "trainer" in (tool := _toml(project).get("tool", {})):
+            return _parse(project, tool["trainer"])
+    return Config()
+
+
+def choose_store(given: str | None, config: Config, environ: Mapping[str, str] | None = None) -> str:
+    """Return the store to use: as given, else ``MLSHARED_STORE``, else the file's.
+
+    Raises:
+        ConfigError: If none of them names one.
+    """
+    if given is not None and not given.strip():
+        raise ConfigError("--store is empty")
+    store = given or from_environment(os.environ if environ is None else environ).get("store") or config.store
+    if store is None:
+        raise ConfigError(
+            "no store: give --store, set MLSHARED_STORE, or write `store = ...` into trainer.toml "
+            "(`trainer init` makes one)"
+        )
+    return str(store)
+
+
+def storage_options(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return what ``MLSHARED_STORAGE_OPTIONS`` gives the storage library; empty if it is not set.
+
+    Raises:
+        ConfigError: If it does not hold a JSON object.
+    """
+    options = from_environment(os.environ if environ is None else environ).get("storage_options", {})
+    if not isinstance(options, dict):
+        raise ConfigError("MLSHARED_STORAGE_OPTIONS must hold a JSON object")
+    return options
+
+
+def load_recipe(target: str, *, folder: Path | None = None) -> Recipe:
+    """Return the recipe that ``package.module:attribute`` names.
+
+    The working directory and ``folder`` are put on ``sys.path``, as ``python -m`` does.
+
+    Raises:
+        ConfigError: If it cannot be imported, has no such attribute, or that is no `Recipe`.
+    """
+    if not _TARGET.fullmatch(target):
+        raise ConfigError(f"recipe {target[:120]!r} is not of the form 'package.module:attribute'")
+    for entry in (folder, Path.cwd()):
+        if entry is not None and str(entry) not in sys.path:
+            sys.path.insert(0, str(entry))
+    module_name, _, attribute = target.partition(":")
+    module = _import(module_name, target)
+    recipe = getattr(module, attribute, None)
+    if isinstance(recipe, Recipe):
+        return recipe
+    recipes = [name for name, value in vars(module).items() if isinstance(value, Recipe)]
+    found = f"is a {type(recipe).__name__}, not a Recipe" if hasattr(module, attribute) else "does not exist"
+    raise ConfigError(f"recipe {target!r}: {attribute} {found}{_known(attribute, recipes)}")
+
+
+def _import(name: str, target: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ConfigError as error:
+        raise ConfigError(f"recipe {target!r}: {error}") from error
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise ConfigError(
+                f"recipe {target!r}: no module {error.name!r} is installed or in {Path.cwd()}; "
+                "run this in the folder it lies in"
+            ) from error
+        raise ConfigError(f"recipe {target!r} imports {error.name!r}, which is not installed") from error
+    except Exception as error:
+        message = (str(error).splitlines() or [""])[0][:300]
+        raise ConfigError(
+            f"recipe {target!r} cannot be imported: {type(error).__name__}: {message}{_place(error)}"
+        ) from error
+
+
+def _place(error: Exception) -> str:
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    if isinstance(error, SyntaxError) and error.filename:
+        return f" ({Path(error.filename).name}, line {error.lineno})"
+    return "" if last.filename.startswith("<") else f" ({Path(last.filename).name}, line {last.lineno})"
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is no TOML: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _parse(path: Path, values: Any) -> Config:
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: [tool.trainer] is no table")
+    try:
+        file = _File.model_validate(values)
+        for name in file.models:
+            check_model_name(name)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_first(error)}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return Config(_absolute(file.store, path.parent), file.models, path)
+
+
+def _first(error: ValidationError) -> str:
+    problems = error.errors(include_url=False, include_input=False)
+    # A misspelt key also leaves a required one missing: the misspelling is the cause.
+    problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        fields = ModelConfig.model_fields if problem["loc"][0] == "models" else _File.model_fields
+        return f"unknown key {where!r}{_known(str(problem['loc'][-1]), fields)}"
+    return f"{where}: {problem['msg']}"
+
+
+def _absolute(store: str | None, folder: Path) -> str | None:
+    if store is None or "://" in store:
+        return store
+    return str(folder / Path(store).expanduser())
+
+
+def _known(name: str, known: Any) -> str:
+    if close := get_close_matches(name, list(known), n=1):
+        return f"; did you mean {close[0]!r}?"
+    return f"; it has {', '.join(sorted(known)[:12])}" if known else "; it has none"
+
+
+def _where(path: Path | None) -> str:
+    return "no trainer.toml here or above, so it" if path is None else path.name
