@@ -29,7 +29,7 @@ class EstimatorPredictor:
         self._threads = _thread_limiter()
 
     def rows(self, method: str, rows: list[Row]) -> Any:
-        """Return the estimator's own answer to checked rows: an array of shape (n, ...), or a list of such."""
+        """Return the estimator's own answer to checked rows, an array of shape (n, ...) or a list of such."""
         with self._one_thread():
             return self._ask(method, _frames.frame(rows, self._schema))
 

@@ -18,6 +18,7 @@ from mlshared import _artifact, _selftest
 from mlshared._cache import Cache
 from mlshared._envelope import MAX_ENTRY_BYTES
 from mlshared._estimator import EstimatorPredictor, set_one_job
+from mlshared._features import source_sha256
 from mlshared._following import Target
 from mlshared._schema import Schema
 from mlshared.errors import EnvironmentMismatch, FeatureSkew, IntegrityError, StorageError, UnsupportedFormat
@@ -27,8 +28,7 @@ from mlshared.model import ModelVersion, RowFunction
 from mlshared.settings import Settings
 from mlshared.store import Store, open_manifest
 
-ESTIMATOR_KINDS: Final = frozenset({"skops"})
-KNOWN_KINDS: Final = ESTIMATOR_KINDS | {"golden", "categories"}
+KNOWN_KINDS: Final = _artifact.ESTIMATOR_KINDS | {"golden", "categories"}
 SLOWEST_BYTES_PER_SECOND: Final = 1e6
 
 
@@ -88,14 +88,15 @@ def check_policy(manifest: Manifest) -> None:
 
     Raises:
         UnsupportedFormat: If it needs a kind of artifact that is not known here.
-        EnvironmentMismatch: If its estimator needs libraries that are absent or of another major.minor.
+        EnvironmentMismatch: If its estimator needs a library that is absent, or another minor release of
+            scikit-learn.
     """
     for artifact in manifest.artifacts:
         if artifact.required and artifact.kind not in KNOWN_KINDS:
             raise UnsupportedFormat(f"needs an artifact of kind {artifact.kind[:40]!r}: upgrade mlshared")
-        if artifact.kind in ESTIMATOR_KINDS:
+        if artifact.kind in _artifact.ESTIMATOR_KINDS:
             _check_libraries(artifact.requires)
-    if not any(artifact.kind in ESTIMATOR_KINDS for artifact in manifest.artifacts):
+    if not any(artifact.kind in _artifact.ESTIMATOR_KINDS for artifact in manifest.artifacts):
         raise UnsupportedFormat("has no artifact that this release can predict with: upgrade mlshared")
 
 
@@ -115,7 +116,7 @@ def assemble(
         )
     categories = json.loads(bundle.blobs["categories"]) if "categories" in bundle.blobs else {}
     schema = Schema(manifest.fields, manifest.input, categories)
-    kind = next(kind for kind in sorted(ESTIMATOR_KINDS) if kind in bundle.blobs)
+    kind = next(kind for kind in sorted(_artifact.ESTIMATOR_KINDS) if kind in bundle.blobs)
     estimator = _artifact.load_estimator(bundle.blobs[kind], kind, trusted_types)
     set_one_job(estimator)
     version = ModelVersion(
@@ -131,6 +132,8 @@ def assemble(
     golden = bundle.blobs.get("golden")
     if golden is None:
         raise IntegrityError("has no golden rows, so it cannot be tested before it serves")
+    if features is not None and manifest.features is not None:
+        _selftest.check_features(version.checked, golden)
     _selftest.self_test(version.answer, golden)
     return version
 
@@ -174,9 +177,10 @@ def _check_libraries(requires: dict[str, str]) -> None:
             raise EnvironmentMismatch(
                 f"needs {distribution} {wanted}, which is not installed{extra}"
             ) from error
-        if present.split(".")[:2] != wanted.split(".")[:2]:
+        if distribution == "scikit-learn" and present.split(".")[:2] != wanted.split(".")[:2]:
             raise EnvironmentMismatch(
-                f"was trained with {distribution} {wanted}; {present} is installed here"
+                f"was trained with scikit-learn {wanted}, and {present} is installed here: "
+                "install the same minor release, or retrain with this one"
             )
 
 
@@ -184,7 +188,7 @@ def fingerprint(features: RowFunction | None, trusted_types: Iterable[str]) -> s
     """Return a hash of what decides whether a version that failed here would fail again."""
     distributions = ("mlshared", "numpy", "scikit-learn", "scipy", "pandas", "skops", "lightgbm", "xgboost")
     facts: list[Any] = [_installed(name) for name in distributions]
-    facts += [_python(), sorted(trusted_types), _source(features)]
+    facts += [_python(), sorted(trusted_types), source_sha256(features) if features else None]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
@@ -199,8 +203,3 @@ def _python() -> list[str]:
     import platform  # noqa: PLC0415 - only at a load
 
     return [platform.python_version(), platform.machine()]
-
-
-def _source(function: RowFunction | None) -> str | None:
-    code = getattr(function, "__code__", None)
-    return None if code is None else hashlib.sha256(code.co_code + repr(code.co_consts).encode()).hexdigest()

@@ -16,6 +16,7 @@ import time
 from collections.abc import Collection
 from typing import Final
 
+from mlshared._features import source_sha256
 from mlshared._following import Follower, Target, follow
 from mlshared._load import Bundle, Host, assemble, fetch, fingerprint
 from mlshared._ref import Ref
@@ -240,6 +241,7 @@ class Refresher:
         self.last_error = self._follower.problem
         self._follower.remember()
         self._keep(version)
+        self._warn(_edited(version))
         before = previous.version if previous else None
         self._host.hook(VersionLoaded(str(self._ref), version.version, before, seconds))
 
@@ -282,3 +284,14 @@ class Refresher:
 
 def _blobs(version: ModelVersion) -> set[str]:
     return {version.manifest_sha256} | {artifact.sha256 for artifact in version.manifest.artifacts}
+
+
+def _edited(version: ModelVersion) -> str | None:
+    """Return a warning if the app's feature function is not the text the version was trained with."""
+    expected = version.manifest.features
+    if expected is None or version.features is None or source_sha256(version.features) == expected.sha256:
+        return None
+    return (
+        f"{version.ref} was trained with another text of {expected.name}; "
+        "on the golden rows both give the same values"
+    )

@@ -4,6 +4,7 @@ A golden blob is JSON:
 
     {"format": "1.0",
      "rows": [{"distance": 1400.0, "carrier": null}, ...]      raw rows; null is missing; or texts
+     "derived": [{"log_distance": 7.2, ...}, ...],             with a feature function: what it makes of them
      "exact": ["predict"],                                     methods that answer labels
      "answers": {"predict": ["late", ...],                     an entry a row: a scalar, or a list of columns
                  "predict_proba": {"targets": [[[0.1, 0.9], ...], ...]}}}     several targets: one table each
@@ -20,7 +21,13 @@ from typing import Any, Final
 import numpy as np
 
 from mlshared._envelope import strict_json
-from mlshared.errors import EnvironmentMismatch, IntegrityError, SelfTestFailed, UnsupportedFormat
+from mlshared.errors import (
+    EnvironmentMismatch,
+    FeatureSkew,
+    IntegrityError,
+    SelfTestFailed,
+    UnsupportedFormat,
+)
 
 FORMAT: Final = "1.0"
 
@@ -84,6 +91,52 @@ def read_golden(golden: bytes) -> tuple[list[Any], dict[str, Any], frozenset[str
     if not rows or not answers:
         raise IntegrityError("there are no golden rows, so the version cannot be tested before it serves")
     return rows, answers, frozenset(map(str, exact))
+
+
+def check_features(derive: Callable[[Any], dict[str, Any]], golden: bytes, tolerance: float = 1e-9) -> None:
+    """Compare what the app's feature function makes of the golden rows with what the trainer's made.
+
+    Args:
+        derive: Raw row -> the checked row the estimator reads.
+        golden: The blob.
+        tolerance: Relative, for numbers.
+
+    Raises:
+        FeatureSkew: At the first value that differs, or if the function raises.
+        IntegrityError: If the blob is malformed.
+    """
+    rows, _, _ = read_golden(golden)
+    expected = strict_json(golden).get("derived")
+    if not isinstance(expected, list) or len(expected) != len(rows):
+        raise IntegrityError("golden rows lack what the feature function made of them")
+    try:
+        got = derived_rows(derive, rows)
+    except Exception as error:  # a function of the app's may raise anything
+        raise FeatureSkew(
+            f"the feature function fails on a golden row: {type(error).__name__}: {error}"
+        ) from error
+    for number, (wanted, found) in enumerate(zip(expected, got, strict=True)):
+        for name, want in wanted.items():
+            have = found.get(name)
+            size = abs(want) if _is_number(want) and not isinstance(want, bool) else 0.0
+            if not _same(want, have, tolerance * (size or 1.0)):
+                raise FeatureSkew(
+                    f"the feature function gives {name} = {have!r} for golden row {number}, the trainer's "
+                    f"gave {want!r}: deploy the one it was trained with, or release a version trained with this one"
+                )
+
+
+def derived_rows(derive: Callable[[Any], dict[str, Any]], rows: Sequence[Any]) -> list[dict[str, Any]]:
+    """Return what a feature function makes of raw rows, as JSON values."""
+    return [{name: _jsonable(value) for name, value in derive(row).items()} for row in rows]
+
+
+def _jsonable(value: Any) -> Any:
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else repr(value)
+    return str(value)
 
 
 def encode(answer: Any) -> Any:

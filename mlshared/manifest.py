@@ -315,7 +315,7 @@ def check_alias(alias: str) -> str:
     """Return ``alias``, or raise ValueError if no alias may be called so."""
     if not ALIAS_NAME.fullmatch(alias) or alias in RESERVED_ALIASES:
         raise ValueError(
-            f"{alias[:80]!r} cannot name an alias: lower-case letters, digits and '-', at most 32, not 'latest'"
+            f"{alias[:80]!r} cannot name an alias: lower-case letters, digits, '-', at most 32, not 'latest'"
         )
     return alias
 

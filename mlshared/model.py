@@ -109,6 +109,10 @@ class ModelVersion:
         """Return the predictor's own answer to a list of raw rows; what the self-test asks."""
         return self.predictor.rows(method, self.schema.rows([self._raw(row) for row in rows]))
 
+    def checked(self, row: Any) -> Row:
+        """Return a raw row as the predictor gets it: through the feature function, then checked."""
+        return self.schema.row(self._raw(row))
+
     def __repr__(self) -> str:
         return f"<ModelVersion {self.ref}>"
 
@@ -120,8 +124,7 @@ class ModelVersion:
 
     def _ask(self, method: str, x: Any) -> Any:
         if self.schema.is_row(x):
-            row = self.schema.row(self._raw(x))
-            return plain(method, self.predictor.rows(method, [row]), self.manifest)
+            return plain(method, self.predictor.rows(method, [self.checked(x)]), self.manifest)
         if isinstance(x, list | tuple):
             return self.answer(method, list(x))
         if self.features is not None and hasattr(x, "to_dict"):

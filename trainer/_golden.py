@@ -23,7 +23,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from mlshared._envelope import MAX_ENTRY_BYTES
-from mlshared._selftest import FORMAT, columns, differing, encode
+from mlshared._selftest import FORMAT, columns, derived_rows, differing, encode
 from mlshared.errors import ArtifactError
 from mlshared.manifest import Field
 
@@ -94,6 +94,7 @@ def make_golden(
     fields: Sequence[Field] = (),
     methods: Sequence[str],
     exact: Collection[str] = (),
+    derive: Callable[[Any], dict[str, Any]] | None = None,
     limit: int = ROWS,
 ) -> bytes:
     """Return the golden blob.
@@ -104,6 +105,7 @@ def make_golden(
         fields: What the rows' numbers are; decides which may be moved.
         methods: What to answer, such as ``("predict", "predict_proba")``.
         exact: Those of them that answer labels.
+        derive: With a feature function: raw row -> the checked row the estimator reads.
         limit: At most so many rows.
 
     Raises:
@@ -116,6 +118,8 @@ def make_golden(
     while rows:
         answers = {method: encode(answer(method, rows)) for method in methods}
         blob = {"format": FORMAT, "rows": rows, "exact": sorted(exact), "answers": answers}
+        if derive is not None:
+            blob["derived"] = derived_rows(derive, rows)
         data = json.dumps(blob, allow_nan=False, separators=(",", ":")).encode()
         if len(data) <= MAX_ENTRY_BYTES:
             return data

@@ -118,7 +118,7 @@ def _last_lease(objects: Objects, store: Store, model: str) -> int:
 
 
 def _is_free(objects: Objects, store: Store, model: str, number: int) -> bool:
-    """Return whether a lease has ended, or has had no beat, by the store's clock, for longer than its holder may."""
+    """Return whether a lease has ended, or its holder has been silent for too long by the store's clock."""
     if objects.get(lease_end_key(model, number), limit=1 << 16, timeout=store.remaining()) is not None:
         return True
     beats = objects.names(f"{model}/leases/retrain/{number:010d}", timeout=store.remaining())

@@ -55,6 +55,8 @@ BUDGET_SECONDS: Final = 60.0
 READ_BACK_SECONDS: Final = 300.0
 SLOWEST_BYTES_PER_SECOND: Final = 1e6
 
+LABELLING: Final = frozenset({"classifier", "clusterer", "outlier_detector"})
+
 RowFunction = Callable[[dict[str, Any]], Mapping[str, Any]]
 
 
@@ -291,9 +293,11 @@ def _golden(
     schema = Schema(fields, kind, categories)
     predictor = EstimatorPredictor(estimator, schema)
 
+    def checked(row: Any) -> dict[str, Any]:
+        return schema.row(row if features is None else features(dict(row)))
+
     def answer(method: str, rows: list[Any]) -> Any:
-        derived = rows if features is None else [features(dict(row)) for row in rows]
-        return predictor.rows(method, schema.rows(derived))
+        return predictor.rows(method, [checked(row) for row in rows])
 
     row_fields = fields if features is None else raw_fields(X if raw is None else raw)
     return make_golden(
@@ -301,7 +305,8 @@ def _golden(
         answer,
         fields=row_fields,
         methods=description.methods,
-        exact=("predict",) if description.task == "classifier" else (),
+        exact=("predict",) if description.task in LABELLING else (),
+        derive=checked if features is not None else None,
     )
 
 

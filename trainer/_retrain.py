@@ -1,8 +1,8 @@
 """One retrain: load, fit, evaluate, judge, publish, read back, release.
 
 Idempotent, and safe to run twice at once: a lease saves the second one its work, and where it does not, the
-release log decides. A candidate is judged against the version in force at that moment, and again if another one is
-in force when it comes to releasing.
+release log decides. A candidate is judged against the version in force at that moment, and again if another
+one is in force when it comes to releasing.
 """
 
 import time

@@ -8,14 +8,12 @@ read that.
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+from mlshared._features import source_sha256
 from mlshared.errors import ConfigError
 from mlshared.manifest import Features, check_model_name
 
@@ -167,11 +165,9 @@ def describe_features(function: Callable[..., Any]) -> Features:
     name = getattr(function, "__qualname__", None)
     if name is None or "<lambda>" in name:
         raise ConfigError(f"features: {function!r} has no name; write it as `def derive(row)` in a module")
-    try:
-        source = textwrap.dedent(inspect.getsource(function))
-    except (OSError, TypeError) as error:
-        raise ConfigError(f"features: {name} has no source to hash; define it in a module") from error
-    digest = hashlib.sha256(source.encode()).hexdigest()
+    digest = source_sha256(function)
+    if digest is None:
+        raise ConfigError(f"features: {name} has no source to hash; define it in a module")
     return Features(name=f"{function.__module__}:{name}", sha256=digest)
 
 
