@@ -80,8 +80,8 @@ class Progress:
 def print_outcome(outcome: Outcome) -> None:
     """Print candidate against version in force, every check, and what became of it."""
     out = console(sys.stdout)
-    out.print(_scores(outcome))
-    out.print(_checks(outcome))
+    _print(out, _scores(outcome))
+    _print(out, _checks(outcome))
     if outcome.plan_report:
         out.print(f"plan: {outcome.plan_report}", soft_wrap=True)
     out.print(_verdict(outcome), soft_wrap=True)
@@ -92,7 +92,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     table = _table(columns)
     for row in rows:
         table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
-    console(sys.stdout).print(table)
+    _print(console(sys.stdout), table)
 
 
 def print_lines(lines: Iterable[str]) -> None:
@@ -115,6 +115,16 @@ def print_problem(message: str) -> None:
 def outcome_json(outcome: Outcome) -> dict[str, Any]:
     """Return an outcome as `print_json` takes it."""
     return asdict(outcome)
+
+
+def _print(out: Console, table: Table) -> None:
+    if out.is_terminal:
+        out.print(table)
+        return
+    with out.capture() as captured:
+        out.print(table)
+    # Rich fills every cell up to its column's width; in a log that is only noise.
+    out.file.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
 
 
 def _scores(outcome: Outcome) -> Table:

@@ -92,7 +92,7 @@ def worst(codes: Iterable[int]) -> int:
 
 
 @app.command(epilog="Example: trainer init flights")
-def init(name: Annotated[str, typer.Argument(metavar="[NAME]", help="The first model.")] = "example") -> None:
+def init(name: Annotated[str, typer.Argument(metavar="NAME", help="The first model.")] = "example") -> None:
     """Write a trainer.toml and a recipe that runs as it is."""
     files = write_scaffold(name, Path.cwd())
     _report.print_lines([*(f"wrote {file.name}" for file in files), f"next: trainer retrain {name}"])
@@ -100,9 +100,7 @@ def init(name: Annotated[str, typer.Argument(metavar="[NAME]", help="The first m
 
 @app.command(epilog="Example: trainer retrain flights --store s3://acme/models")
 def retrain(
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Default: all models.")
-    ] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Default: all models.")] = None,
     *,
     store: StoreOption = None,
     json: JsonOption = False,
@@ -111,7 +109,7 @@ def retrain(
         bool, typer.Option("--traceback", help="Show where a recipe's function raised.")
     ] = False,
 ) -> None:
-    """Load, fit, evaluate and judge; publish; release if every check passes."""
+    """Train, judge and publish; release if every check passes."""
     config = find_config()
     chosen = _chosen(names, config)
     url = choose_store(store, config)
@@ -152,7 +150,7 @@ def show(
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Show one version: what it takes, what it answers, how it was judged."""
+    """Show what a version takes, answers and scored."""
     parsed = parse_ref(ref)
     with _open(store) as opened:
         manifest = _look.find(opened, parsed)

@@ -54,6 +54,7 @@ def test_every_check_is_one_line_without_a_terminal(capsys):
     assert "[bold]x[/]" in out
     assert ("on [3].distance " * 30).strip() in out
     assert "\x1b" not in out
+    assert not any(line.endswith(" ") for line in out.splitlines())
 
 
 @pytest.mark.parametrize(
