@@ -89,6 +89,20 @@ def test_too_few_rows_decide_nothing(rows):
     assert check.message.startswith(f"{rows} rows that neither was trained on: fewer than 30")
 
 
+def test_just_enough_rows_decide():
+    """The smallest number that is asked for is enough."""
+    assert NoWorse("auc").judge({}, comparison(0.9, 0.1, rows=30)).passed
+    assert NoWorse("auc", min_rows=1).judge({}, comparison(0.9, 0.1, rows=1)).passed
+
+
+@pytest.mark.parametrize(("new", "old"), [(NAN, 0.8), (0.8, NAN), (float("inf"), 0.8), (0.8, float("-inf"))])
+def test_a_comparison_with_no_number_says_so(new, old):
+    """Also where the candidate would look better than minus infinity."""
+    check = NoWorse("auc").judge({}, comparison(new, old))
+    assert not check.passed
+    assert check.message.endswith(": not finite numbers")
+
+
 def test_a_comparison_that_cannot_be_made_fails_with_its_reason():
     """The reason is the message."""
     check = NoWorse("auc").judge({"auc": 0.9}, Comparison("flights@3", problem="cannot tell"))

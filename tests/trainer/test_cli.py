@@ -177,6 +177,7 @@ def test_init_overwrites_nothing(folder, capsys):
     assert not (folder / "other_recipe.py").exists()
 
 
+@pytest.mark.slow
 def test_a_model_from_init_to_rollback(folder, capsys):
     """The whole life of a model by commands alone, starting from nothing."""
     assert "next: trainer retrain tumours" in output(capsys, "init", "tumours")
