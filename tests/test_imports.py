@@ -1,0 +1,160 @@
+"""Which way imports point, read from the sources; and what `import mlshared` costs a web process."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parents[1]
+
+# A module imports only from the lines above its own. Where to put a new one: as far up as it can go.
+LAYERS = {
+    "mlshared": """
+        errors events
+        _envelope
+        manifest
+        _ref
+        settings store
+        _disk _local _loop
+        _folder
+        _objects _cache
+        _answers _schema _skops_types _skops_content
+        _frames _skops_audit _selftest
+        _artifact _estimator
+        model
+        _following
+        _verdicts
+        _load
+        _refresh _poller
+        _worker
+        client
+        testing
+        __init__
+        __main__ _trainer_entry
+    """,
+    "trainer": """
+        errors
+        checks splits _columns
+        _outcome _own_schema _golden _estimators
+        recipe
+        config
+        _scaffold
+        _fields
+        _raw_fields
+        _fit
+        _evaluate
+        _look _append
+        _log _lease
+        _history
+        _release
+        _publish
+        _retrain
+        _report
+        cli
+        __init__
+    """,
+}
+WEB_PROCESS_DOES_WITHOUT = ("sklearn", "pandas", "scipy", "joblib", "skops", "s3fs", "django", "flask")
+
+
+def rank(package: str) -> dict[str, int]:
+    """Return each module's line, by its full name."""
+    lines = LAYERS[package].split("\n")
+    return {f"{package}.{name}": number for number, line in enumerate(lines) for name in line.split()}
+
+
+def modules(package: str) -> dict[str, Path]:
+    """Return every module of a package, by its full name."""
+    files = (TOP / package).rglob("*.py")
+    return {".".join(file.relative_to(TOP).with_suffix("").parts): file for file in files}
+
+
+def imported(name: str, file: Path) -> Iterator[tuple[str, int]]:
+    """Yield what a module imports, wherever in it, as full names with the number of leading dots."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, 0) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = name.split(".")[: -node.level] if node.level else []
+            source = ".".join([*base, *([node.module] if node.module else [])])
+            yield from ((f"{source}.{alias.name}", node.level) for alias in node.names)
+
+
+def module_of(name: str, known: dict[str, Path]) -> str | None:
+    """Return the module of ours that an imported name lies in, or None."""
+    parent = name.rpartition(".")[0]
+    candidates = (name, f"{name}.__init__", parent, f"{parent}.__init__")
+    return next((candidate for candidate in candidates if candidate in known), None)
+
+
+@pytest.mark.parametrize("package", ["mlshared", "trainer"])
+def test_every_module_has_its_place(package: str) -> None:
+    """In `LAYERS` above; none there that does not exist."""
+    assert set(rank(package)) == set(modules(package))
+
+
+@pytest.mark.parametrize("package", ["mlshared", "trainer"])
+def test_imports_point_one_way(package: str) -> None:
+    """From a module to those above it, imports within functions too: so there is no cycle."""
+    known, ranks = modules(package), rank(package)
+    wrong = [
+        f"{name} imports {target}"
+        for name, file in known.items()
+        for text, _ in imported(name, file)
+        if (target := module_of(text, known)) and target != name and ranks.get(target, 0) >= ranks.get(name, 0)
+    ]
+    assert wrong == []
+
+
+def test_mlshared_never_imports_trainer() -> None:
+    """A web process has no use for it, and may not have it."""
+    known = modules("mlshared")
+    texts = [text for name, file in known.items() for text, _ in imported(name, file)]
+    assert [text for text in texts if text.split(".")[0] == "trainer"] == []
+
+
+def test_trainer_imports_itself_relatively() -> None:
+    """Another distribution's `trainer` would otherwise answer for parts of ours."""
+    known = modules("trainer")
+    absolute = [
+        f"{name} imports {text}"
+        for name, file in known.items()
+        for text, level in imported(name, file)
+        if level == 0 and text.split(".")[0] == "trainer"
+    ]
+    assert absolute == []
+
+
+def test_only_the_trainer_creates_objects() -> None:
+    """In `mlshared`, `create` is defined by storage and called by nothing else."""
+    callers = {
+        name
+        for name, file in modules("mlshared").items()
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "create"
+    }
+    assert callers <= {"mlshared._objects"}
+
+
+def test_one_module_imports_fsspec() -> None:
+    """Storage is the only one to know there is such a thing."""
+    known = modules("mlshared") | modules("trainer")
+    users = {
+        n for n, file in known.items() for text, _ in imported(n, file) if text.split(".")[0] == "fsspec"
+    }
+    assert users <= {"mlshared._objects"}
+
+
+def test_import_mlshared_loads_no_machine_learning() -> None:
+    """Nor S3, nor a web framework, nor any thread: seen in a new interpreter."""
+    code = (
+        "import sys, threading, mlshared; "
+        f"print(sorted(set({WEB_PROCESS_DOES_WITHOUT!r}) & set(sys.modules)), threading.active_count())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], cwd=TOP, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split("\n")[0] == "[] 1"
