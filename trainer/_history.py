@@ -17,7 +17,7 @@ def versions(
     Args:
         name: The model.
         store: URL or path; default: ``MLSHARED_STORE``, else ``trainer.toml``.
-        storage_options: For the storage library.
+        storage_options: For the storage library; default: ``MLSHARED_STORAGE_OPTIONS``.
 
     Raises:
         NotPublished: If there is no such model.

@@ -19,6 +19,8 @@ from mlshared.errors import IntegrityError, NotPublished
 from mlshared.manifest import Manifest, Release
 from mlshared.store import Store
 
+from .config import choose_options
+
 
 @dataclass(frozen=True, slots=True)
 class OpenStore:
@@ -52,7 +54,7 @@ def open_store(url: str, options: Mapping[str, Any] | None = None) -> Iterator[O
         NotPublished: If nobody has published to it yet.
         StorageError: If it cannot be reached.
     """
-    objects = open_objects(url, options or {})
+    objects = open_objects(url, choose_options(options))
     try:
         reader = Store(objects)
         identity = reader.identity()

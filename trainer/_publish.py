@@ -47,7 +47,7 @@ from ._log import read_log
 from ._raw_fields import raw_fields
 from ._release import ReleaseRefused, check_compatible
 from ._release import release as release_by_person
-from .config import choose_store, find_config
+from .config import choose_options, choose_store, find_config
 from .recipe import describe_features
 
 COLLECTION_GRACE_SECONDS: Final = 7 * 24 * 3600.0
@@ -121,7 +121,7 @@ def publish(
         y: Their targets; a DataFrame's columns name several targets.
         name: The model.
         store: URL or path; default: ``MLSHARED_STORE``, else ``trainer.toml``.
-        storage_options: For the storage library.
+        storage_options: For the storage library; default: ``MLSHARED_STORAGE_OPTIONS``.
         release: The alias to put the version in force under. None: publishes only, except that a model
             with no release yet gets its first, since nothing can be displaced.
         schema: pydantic model of a row: its bounds, enums and nullability join the inferred schema.
@@ -136,8 +136,8 @@ def publish(
         SelfTestFailed: If the published version, read back, does not answer as it did here.
         OutcomeUnknown: If the store stopped answering while writing.
     """
-    url = choose_store(store, find_config())
-    objects = open_objects(url, storage_options or {})
+    url, options = choose_store(store, find_config()), choose_options(storage_options)
+    objects = open_objects(url, options)
     try:
         opened = Store(objects, budget_seconds=BUDGET_SECONDS)
         store_id = found_store(opened).id
@@ -155,7 +155,7 @@ def publish(
             labels=labels,
         )
         stored = upload(opened, made)
-        read_back(url, storage_options or {}, stored.entry, features=features, trusted_types=trusted_types)
+        read_back(url, options, stored.entry, features=features, trusted_types=trusted_types)
         opened.allow(BUDGET_SECONDS)
         log = read_log(opened, store_id, name, release or "production")
         first = release is None and log.highest == 0
@@ -172,7 +172,7 @@ def publish(
             name,
             stored.entry.version,
             store=url,
-            storage_options=storage_options,
+            storage_options=options,
             alias=release or "production",
             reason="published by hand",
         )

@@ -20,7 +20,7 @@ from mlshared.store import Store, release_key
 from ._append import append, open_identity
 from ._log import Kind, Log, next_entry, read_log
 from .checks import Check, compatibility
-from .config import choose_store, find_config
+from .config import choose_options, choose_store, find_config
 
 PERSON_ATTEMPTS: Final = 5
 AUTOMATIC_ATTEMPTS: Final = 3
@@ -69,7 +69,7 @@ def release(
         name: The model.
         version: Its number.
         store: URL or path; default: ``MLSHARED_STORE``, else ``trainer.toml``.
-        storage_options: For the storage library.
+        storage_options: For the storage library; default: ``MLSHARED_STORAGE_OPTIONS``.
         alias: Under which name.
         reason: For the log.
         hold: Whether automatic releases stop here until the next release by a person.
@@ -121,7 +121,7 @@ def rollback(
         to: The version to go back to; default: the fallback that the entry in force names.
         hold: Whether automatic releases stop here until the next release by a person.
         store: URL or path; default: ``MLSHARED_STORE``, else ``trainer.toml``.
-        storage_options: For the storage library.
+        storage_options: For the storage library; default: ``MLSHARED_STORAGE_OPTIONS``.
         alias: Of which log.
         reason: For the log.
 
@@ -212,7 +212,7 @@ def check_compatible(store: Store, log: Log, candidate: Manifest) -> Check:
 @contextmanager
 def writing(store: str | None, options: dict[str, Any] | None) -> Iterator[tuple[Store, str]]:
     """Give a store that exists, to write to, and its identity."""
-    objects = open_objects(choose_store(store, find_config()), options or {})
+    objects = open_objects(choose_store(store, find_config()), choose_options(options))
     try:
         opened = Store(objects, budget_seconds=BUDGET_SECONDS)
         yield opened, open_identity(opened).id

@@ -6,13 +6,11 @@ one is in force when it comes to releasing.
 """
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from mlshared import Client
 from mlshared._objects import open_objects
-from mlshared.errors import MlsharedError
+from mlshared.errors import ArtifactError, IntegrityError
 from mlshared.manifest import Manifest, Release, Stored, Training
 from mlshared.store import Store
 
@@ -25,7 +23,7 @@ from ._outcome import OnStep, Outcome
 from ._publish import Draft, draft, read_back, upload
 from ._release import BUDGET_SECONDS, release_automatically
 from .checks import Check, Comparison, compatibility, judge
-from .config import choose_store, find_config
+from .config import choose_options, choose_store, find_config
 from .recipe import Recipe
 
 
@@ -42,7 +40,7 @@ def retrain(
     Args:
         recipe: How.
         store: URL or path; default: ``MLSHARED_STORE``, else ``trainer.toml``.
-        storage_options: For the storage library.
+        storage_options: For the storage library; default: ``MLSHARED_STORAGE_OPTIONS``.
         alias: Under which name to release.
         on_step: Told of each step as it begins.
 
@@ -52,7 +50,7 @@ def retrain(
         OutcomeUnknown: If the store stopped answering while writing.
     """
     url = choose_store(store, find_config())
-    options = storage_options or {}
+    options = choose_options(storage_options)
     objects = open_objects(url, options)
     try:
         opened = Store(objects, budget_seconds=BUDGET_SECONDS)
@@ -93,7 +91,7 @@ class _Run:
         """Go through every step; return what it came to."""
         started = time.monotonic()
         recipe = self._recipe
-        self._on_step("load", recipe.name)
+        self._on_step("load", "")
         prepared = prepare(recipe, load_frame(recipe))
         self._on_step("fit", f"{len(prepared.train.X):,} rows")
         estimator = fit(recipe, prepared.train)
@@ -178,28 +176,31 @@ class _Run:
             return None
         self._store.allow(BUDGET_SECONDS)
         stored = self._store.manifest(self._store_id, self._recipe.name, head.entry.version)
-        return stored.entry if stored else None
+        if stored is None or stored.sha256 != head.entry.manifest_sha256:
+            # Judging against nothing would let anything pass.
+            raise IntegrityError(
+                f"the manifest of {self._recipe.name}@{head.entry.version}, which is in force, is missing "
+                "from the store or was replaced; nothing was released"
+            )
+        return stored.entry
 
     def _compare(self, champion: Manifest | None, estimator: Any, prepared: Prepared) -> Comparison | None:
         if champion is None:
             return None
         ref = f"{champion.model}@{champion.version}"
         try:
-            with self._loaded(ref) as fitted:
-                return compare(
-                    self._recipe, estimator, Champion(ref, fitted, champion.training.split), prepared
-                )
-        except MlsharedError as error:
+            fitted = self._loaded(ref)
+        except ArtifactError as error:
             return cannot_compare(ref, f"{ref} cannot be loaded here: {error}")
+        return compare(self._recipe, estimator, Champion(ref, fitted, champion.training.split), prepared)
 
-    @contextmanager
-    def _loaded(self, ref: str) -> Iterator[Any]:
-        """Give the estimator of a version, loaded by the client's own path."""
+    def _loaded(self, ref: str) -> Any:
+        """Return the estimator of a version, loaded by the client's own path."""
         settings: dict[str, Any] = {"storage_options": self._options, "poll_seconds": 0}
         with Client(self._url, store_id=self._store_id, **settings) as client:
             model = client.model(ref, features=self._recipe.features)
             model.refresh()
-            yield model.current.estimator
+            return model.current.estimator
 
 
 def _with_checks(made: Draft, checks: tuple[Check, ...]) -> Draft:

@@ -25,7 +25,7 @@ from . import _history, _look, _release, _report
 from ._lease import Busy, LeaseLost
 from ._outcome import Outcome
 from ._scaffold import write_scaffold
-from .config import Config, choose_store, find_config, storage_options
+from .config import Config, choose_store, find_config
 from .recipe import Recipe
 
 FAILED: Final = 1
@@ -166,7 +166,7 @@ def versions(
 ) -> None:
     """List a model's versions with their scores, newest last."""
     url = choose_store(store, find_config())
-    manifests = _history.versions(name, store=url, storage_options=storage_options())
+    manifests = _history.versions(name, store=url)
     if json:
         _report.print_json({"versions": [manifest.model_dump(mode="json") for manifest in manifests]})
     elif not quiet:
@@ -185,7 +185,7 @@ def history(
 ) -> None:
     """List what was in force when, by whom and why, newest last."""
     url = choose_store(store, find_config())
-    entries = _history.history(name, alias=alias, store=url, storage_options=storage_options())
+    entries = _history.history(name, alias=alias, store=url)
     if json:
         _report.print_json({"history": [entry.model_dump(mode="json") for entry in entries]})
     elif not quiet:
@@ -211,7 +211,6 @@ def release(
         name,
         version,
         store=choose_store(store, find_config()),
-        storage_options=storage_options(),
         alias=alias,
         reason=reason,
         hold=hold,
@@ -238,7 +237,6 @@ def rollback(
         to=to,
         hold=not no_hold,
         store=choose_store(store, find_config()),
-        storage_options=storage_options(),
         alias=alias,
         reason=reason,
     )
@@ -259,7 +257,6 @@ def hold(
     entry = _release.hold(
         name,
         store=choose_store(store, find_config()),
-        storage_options=storage_options(),
         alias=alias,
         reason=reason,
     )
@@ -278,7 +275,7 @@ def _retrain_one(recipe: Recipe, url: str, *, quiet: bool) -> Outcome:
     from ._retrain import retrain as run  # noqa: PLC0415 - loads scikit-learn
 
     with _report.Progress(recipe.name, quiet=quiet) as progress:
-        return run(recipe, store=url, storage_options=storage_options(), on_step=progress.step)
+        return run(recipe, store=url, on_step=progress.step)
 
 
 def _show_outcomes(
@@ -304,7 +301,7 @@ def _show_entry(entry: Release, *, json: bool, quiet: bool) -> None:
 
 
 def _open(store: str | None) -> AbstractContextManager[_look.OpenStore]:
-    return _look.open_store(choose_store(store, find_config()), storage_options())
+    return _look.open_store(choose_store(store, find_config()))
 
 
 def _model_json(line: _look.ModelLine) -> dict[str, Any]:

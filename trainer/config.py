@@ -114,16 +114,16 @@ def choose_store(given: str | None, config: Config, environ: Mapping[str, str] |
     return str(store)
 
 
-def storage_options(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Return what ``MLSHARED_STORAGE_OPTIONS`` gives the storage library; empty if it is not set.
+def choose_options(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the options for the storage library: as given, else ``MLSHARED_STORAGE_OPTIONS``, else none.
 
     Raises:
-        ConfigError: If it does not hold a JSON object.
+        ConfigError: If the variable does not hold a JSON object.
     """
-    options = from_environment(os.environ if environ is None else environ).get("storage_options", {})
-    if not isinstance(options, dict):
+    options = from_environment().get("storage_options", {}) if given is None else given
+    if not isinstance(options, Mapping):
         raise ConfigError("MLSHARED_STORAGE_OPTIONS must hold a JSON object")
-    return options
+    return dict(options)
 
 
 def load_recipe(target: str, *, folder: Path | None = None) -> Recipe:

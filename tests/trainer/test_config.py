@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mlshared.errors import ConfigError
-from trainer.config import Config, choose_store, find_config, load_recipe, storage_options
+from trainer.config import Config, choose_options, choose_store, find_config, load_recipe
 
 TOML = 'store = "./models"\n[models.flights]\nrecipe = "{}:recipe"\n'
 
@@ -91,12 +91,16 @@ def test_the_store_is_looked_for_in_three_places():
         choose_store(None, Config(), {})
 
 
-def test_storage_options_come_from_the_environment():
-    """As for a client; what is no object is refused."""
-    assert storage_options({}) == {}
-    assert storage_options({"MLSHARED_STORAGE_OPTIONS": '{"anon": true}'}) == {"anon": True}
-    with pytest.raises(ConfigError, match="must hold a JSON object"):
-        storage_options({"MLSHARED_STORAGE_OPTIONS": "[1]"})
+def test_storage_options_come_from_the_caller_else_from_the_environment(monkeypatch) -> None:
+    """Given options win; else MLSHARED_STORAGE_OPTIONS holds a JSON object, or is refused."""
+    monkeypatch.delenv("MLSHARED_STORAGE_OPTIONS", raising=False)
+    assert choose_options(None) == {}
+    monkeypatch.setenv("MLSHARED_STORAGE_OPTIONS", '{"anon": true}')
+    assert choose_options(None) == {"anon": True}
+    assert choose_options({}) == {}
+    monkeypatch.setenv("MLSHARED_STORAGE_OPTIONS", "[1]")
+    with pytest.raises(ConfigError, match="MLSHARED_STORAGE_OPTIONS"):
+        choose_options(None)
 
 
 def test_a_recipe_in_the_working_directory_is_importable(module):
