@@ -1,0 +1,131 @@
+"""A plan: what answers rows without scikit-learn.
+
+    load_plan(bytes) -> Plan
+    plan.run(method, columns)     the definition: every step over arrays of n rows
+    plan.one(method)              a function of one checked row, specialised once
+
+Both read fields by name, checked before: numbers, texts, None where missing.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mlshared.errors import IntegrityError
+from mlshared.plan._file import unpack
+from mlshared.plan._ops import READS
+from mlshared.plan._program import Output, Program, parse_program
+from mlshared.plan._rows import specialise
+
+Row = Mapping[str, Any]
+
+
+class Plan:
+    """A converted pipeline; immutable, and safe for any number of threads.
+
+    Args:
+        program: Checked.
+        size: Of its file, in bytes.
+    """
+
+    def __init__(self, program: Program, size: int = 0) -> None:
+        self.program = program
+        self.size = size
+        self._needed = {method: _needed(program, output.steps) for method, output in program.outputs.items()}
+        self._one = {method: self._specialised(method) for method in program.outputs}
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods it answers."""
+        return tuple(self.program.outputs)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields it reads, in order of first use."""
+        named = [step.params["field"] for step in self.program.steps if step.op in READS]
+        return tuple(dict.fromkeys(named))
+
+    def run(self, method: str, columns: Mapping[str, Any]) -> Any:
+        """Return the answer to n rows, as the estimator returns it: an array, or a list of them.
+
+        Args:
+            method: One of `methods`.
+            columns: Field -> its n checked values.
+        """
+        return _shaped(self.program.outputs[method], self._values(method, columns))
+
+    def rows(self, method: str, rows: Sequence[Row]) -> Any:
+        """Return the same for checked rows."""
+        return self.run(method, {name: [row[name] for row in rows] for name in self.fields})
+
+    def one(self, method: str) -> Callable[[Row], Any]:
+        """Return the function that answers one checked row in plain Python.
+
+        A label or number for `predict` (a list for several targets), else a list of floats, or of such lists.
+        """
+        return self._one[method]
+
+    def _values(self, method: str, columns: Mapping[str, Any]) -> dict[int, Any]:
+        values: dict[int, Any] = {}
+        for i in self._needed[method]:
+            step, compiled = self.program.steps[i], self.program.compiled[i]
+            if step.op in READS:
+                values[i] = compiled.run(columns[step.params["field"]])
+            else:
+                values[i] = compiled.run(*(values[j] for j in step.inputs))
+        return values
+
+    def _specialised(self, method: str) -> Callable[[Row], Any]:
+        output = self.program.outputs[method]
+        return specialise(self.program, output) or self._plainly(method, output)
+
+    def _plainly(self, method: str, output: Output) -> Callable[[Row], Any]:
+        """Answer one row by the definition: numpy over arrays of one row."""
+        names = self.fields
+
+        def answer(row: Row) -> Any:
+            values = self._values(method, {name: (row[name],) for name in names})
+            found = _shaped(output, values)
+            return [each[0].tolist() for each in found] if isinstance(found, list) else found[0].tolist()
+
+        return answer
+
+
+def load_plan(data: bytes | memoryview) -> Plan:
+    """Return the plan in these bytes; arrays stay views of them.
+
+    Raises:
+        UnsupportedFormat: If it was written by a newer release.
+        IntegrityError: If it is not a plan, or any index in it points outside.
+    """
+    program, arrays = unpack(data)
+    try:
+        return Plan(parse_program(program, arrays), len(data))
+    except (TypeError, ValueError, OverflowError, LookupError) as error:
+        raise IntegrityError(f"the plan does not hold together: {str(error)[:200]}") from error
+
+
+def _needed(program: Program, outputs: tuple[int, ...]) -> list[int]:
+    needed, waiting = set(), list(outputs)
+    while waiting:
+        i = waiting.pop()
+        if i not in needed:
+            needed.add(i)
+            waiting.extend(program.steps[i].inputs)
+    return sorted(needed)
+
+
+def _shaped(output: Output, values: Mapping[int, Any]) -> Any:
+    blocks = [values[i] for i in output.steps]
+    if output.form == "labels":
+        blocks = [
+            np.array(list(classes), dtype=output.dtype)[block[:, 0]]
+            for classes, block in zip(output.classes, blocks, strict=True)
+        ]
+        return blocks[0] if len(blocks) == 1 else np.stack(blocks, axis=1)
+    if output.form == "list":
+        return blocks
+    if output.form == "column":
+        return blocks[0][:, 0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
+    return blocks[0]

@@ -1,0 +1,130 @@
+"""The program of a plan: steps in order, and which of them answer which method.
+
+    {"format": "1.0",
+     "steps": [{"op": "number", "field": "distance", "dtype": "float64"},
+               {"op": "affine", "in": [0], "arrays": {"sub": "1.sub", "div": "1.div"}}, ...],
+     "outputs": {"predict": {"as": "labels", "steps": [7], "classes": [["no", "yes"]]}, ...}}
+
+A step names earlier steps only, so that no cycle can be written. Parsing checks structure; each step checks
+itself when it is compiled.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from mlshared.errors import IntegrityError, UnsupportedFormat
+from mlshared.plan._ops import FORMAT, OPS
+from mlshared.plan._step import Array, Compiled, Shape, Step
+
+MAX_STEPS: Final = 100_000
+FORMS: Final = ("column", "block", "labels", "list")
+METHODS: Final = ("predict", "predict_proba", "decision_function", "transform")
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """How a method is answered.
+
+    Attributes:
+        form: ``column``: (n,) of one step of width 1, or (n, steps) of several; ``block``: (n, width);
+            ``labels``: classes by their codes, (n,) or (n, steps); ``list``: one block a target.
+        steps: The steps answered from.
+        classes: With ``labels``, the classes of each step.
+        dtype: Of what is answered.
+    """
+
+    form: str
+    steps: tuple[int, ...]
+    classes: tuple[tuple[Any, ...], ...]
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A checked program."""
+
+    steps: tuple[Step, ...]
+    compiled: tuple[Compiled, ...]
+    outputs: dict[str, Output]
+
+
+def parse_program(program: Mapping[str, Any], arrays: Mapping[str, Array]) -> Program:
+    """Return a program whose every step and index has been checked.
+
+    Raises:
+        UnsupportedFormat: If it was written by a newer release.
+        IntegrityError: If it is not a program.
+    """
+    written = program.get("format")
+    if not isinstance(written, str) or written.split(".")[0] != FORMAT.split(".")[0]:
+        raise UnsupportedFormat(
+            f"plan format {str(written)[:20]}, this release reads {FORMAT}: upgrade mlshared"
+        )
+    raw_steps, raw_outputs = program.get("steps"), program.get("outputs")
+    if not isinstance(raw_steps, list) or not isinstance(raw_outputs, dict) or len(raw_steps) > MAX_STEPS:
+        raise IntegrityError("the plan has no steps, or too many")
+    steps: list[Step] = []
+    compiled: list[Compiled] = []
+    for raw in raw_steps:
+        step = _step(raw, len(steps), arrays)
+        compiled.append(compile_step(step, tuple(compiled[i].shape for i in step.inputs)))
+        steps.append(step)
+    outputs = {method: _output(method, raw, compiled) for method, raw in raw_outputs.items()}
+    if not outputs:
+        raise IntegrityError("the plan answers no method")
+    return Program(tuple(steps), tuple(compiled), outputs)
+
+
+def compile_step(step: Step, inputs: tuple[Shape, ...]) -> Compiled:
+    """Return one step, checked against its inputs.
+
+    Raises:
+        UnsupportedFormat: If there is no such step here.
+        IntegrityError: If it does not hold together.
+    """
+    make = OPS.get(step.op)
+    if make is None:
+        raise UnsupportedFormat(f"the plan has a step {step.op[:40]!r}, unknown here: upgrade mlshared")
+    return make(step, inputs)
+
+
+def _step(raw: Any, number: int, arrays: Mapping[str, Array]) -> Step:
+    if not isinstance(raw, dict) or not isinstance(raw.get("op"), str):
+        raise IntegrityError(f"step {number} is no step")
+    inputs, named = raw.get("in", []), raw.get("arrays", {})
+    if not isinstance(inputs, list) or not all(type(i) is int and 0 <= i < number for i in inputs):
+        raise IntegrityError(f"step {number} names a step that is not before it")
+    if not isinstance(named, dict) or not all(
+        name in arrays for name in named.values() if isinstance(name, str)
+    ):
+        raise IntegrityError(f"step {number} names a tensor that is not there")
+    params = {key: value for key, value in raw.items() if key not in {"op", "in", "arrays"}}
+    return Step(raw["op"], tuple(inputs), params, {key: arrays[name] for key, name in named.items()})
+
+
+def _output(method: str, raw: Any, compiled: list[Compiled]) -> Output:
+    if method not in METHODS or not isinstance(raw, dict) or raw.get("as") not in FORMS:
+        raise IntegrityError(f"the plan's answer to {method[:40]!r} is not described")
+    steps, classes = raw.get("steps"), raw.get("classes", [])
+    if (
+        not isinstance(steps, list)
+        or not steps
+        or not all(type(i) is int and 0 <= i < len(compiled) for i in steps)
+    ):
+        raise IntegrityError(f"the plan's answer to {method!r} names no step")
+    shapes = [compiled[i].shape for i in steps]
+    form = str(raw["as"])
+    wanted = "codes" if form == "labels" else "block"
+    if any(shape.kind != wanted or (form == "column" and shape.width != 1) for shape in shapes):
+        raise IntegrityError(f"the plan's answer to {method!r} is not of the kind it says")
+    if form == "labels" and (
+        len(classes) != len(steps) or not all(isinstance(c, list) and c for c in classes)
+    ):
+        raise IntegrityError(f"the plan's answer to {method!r} lists no classes")
+    if form == "block" and len(steps) != 1:
+        raise IntegrityError(f"the plan's answer to {method!r} has several blocks")
+    dtype = raw.get("dtype", "float64")
+    if not isinstance(dtype, str) or len(dtype) > 20:
+        raise IntegrityError(f"the plan's answer to {method!r} has no dtype")
+    return Output(form, tuple(steps), tuple(tuple(each) for each in classes), dtype)

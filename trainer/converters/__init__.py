@@ -1,0 +1,19 @@
+"""Fitted scikit-learn estimators -> row plans; one file a family.
+
+    from trainer.converters import convert
+    plan = convert(estimator, examples)
+
+    @convert.register(MyEstimator)                 one of your own, by exact type
+    def _(estimator, x): return x.affine(sub=estimator.mean_)
+
+A type without a converter, or a parameter that a converter does not know, is `NotConvertible`: no plan rather
+than one that is almost right.
+"""
+
+from . import _compose, _linear, _preprocessing
+from ._block import Block, NotConvertible, Outputs, combine, join
+from ._convert import Convert, Converted
+
+convert = Convert({**_compose.CONVERTERS, **_preprocessing.CONVERTERS, **_linear.CONVERTERS})
+
+__all__ = ["Block", "Converted", "NotConvertible", "Outputs", "combine", "convert", "join"]
