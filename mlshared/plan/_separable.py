@@ -9,7 +9,7 @@
 can be asked about raw values, and preprocessing disappears.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -40,55 +40,53 @@ class NumberSource:
     program: Program
     path: tuple[tuple[int, int], ...]
 
-    def apply(self, values: Any) -> Array:
-        """Return the column for raw values, shape (n,) float64, NaN where missing; as the steps compute it.
-
-        Raises:
-            InputError: If a step refuses one of them.
-        """
+    def walk(self, values: Any) -> tuple[Array, Array]:
+        """Return the column for raw values, shape (n,), NaN where missing, and which of them are accepted."""
         x = np.asarray(values, dtype=np.float64)
-        for number, column in self.path:
-            step, compiled = self.program.steps[number], self.program.compiled[number]
-            if not step.inputs:
-                x = compiled.run(x)[:, 0]
-                continue
-            width = self.program.compiled[step.inputs[0]].shape.width
-            block = np.zeros((len(x), width), dtype=x.dtype)
-            block[:, column] = x
-            x = compiled.run(block)[:, column]
-        return x
+        accepted = np.ones(len(x), dtype=np.bool_)
+        with np.errstate(all="ignore"):
+            for number, column in self.path:
+                step, compiled = self.program.steps[number], self.program.compiled[number]
+                if step.op == "check":
+                    if step.params.get("missing") is True:
+                        accepted &= ~np.isnan(x)
+                    if step.params.get("infinite") is True:
+                        accepted &= ~np.isinf(x)
+                elif step.inputs:
+                    width = self.program.compiled[step.inputs[0]].shape.width
+                    block = np.zeros((len(x), width), dtype=x.dtype)
+                    block[:, column] = x
+                    x = compiled.run(block)[:, column]
+                else:
+                    x = compiled.run(x)[:, 0]
+        return x, accepted
 
-    def refuses(self, value: float) -> bool:
-        """Return whether a step refuses this raw value, such as NaN or infinity."""
-        try:
-            with np.errstate(all="ignore"):
-                self.apply([value])
-        except InputError:
-            return True
-        return False
+    def apply(self, values: Any) -> Array:
+        """Return the column for raw values, shape (n,); what a step would refuse goes through unrefused."""
+        return self.walk(values)[0]
+
+    def takes(self, value: float) -> bool:
+        """Return whether no step refuses this raw value, such as NaN or infinity."""
+        return bool(self.walk([value])[1][0])
 
     def rises(self) -> bool:
         """Return whether the column never falls as the raw value rises, as far as a sample tells."""
-        with np.errstate(all="ignore"):
-            found = self.apply(SAMPLE)
-        return bool((np.diff(found[~np.isnan(found)]) >= 0).all()) and not np.isnan(found).any()
+        found = self.apply(SAMPLE)
+        return bool((np.diff(found) >= 0).all())
 
     def before(self, thresholds: Array) -> Array:
-        """Return the largest raw value, for each threshold, whose column is <= the threshold.
+        """Return the largest finite raw value, for each threshold, whose column is <= the threshold.
 
-        By bisection over all float64 values in their order, so the result is exact for a column that never
-        falls. -inf where there is none.
+        -inf where there is none. By bisection over all float64 values in their order: exact for a column that
+        never falls.
         """
-        low = np.full(len(thresholds), _key(np.array([-np.inf]))[0], dtype=np.int64)
-        high = np.full(len(thresholds), _key(np.array([np.finfo(np.float64).max]))[0] + 1, dtype=np.int64)
-        with np.errstate(all="ignore"):
-            while ((high - low) > 1).any():
-                middle = low + (high - low) // 2
-                below = self.apply(_unkey(middle)) <= thresholds
-                active = (high - low) > 1
-                low = np.where(active & below, middle, low)
-                high = np.where(active & ~below, middle, high)
-        return _unkey(low)
+        return _last(lambda raw: self.apply(raw) <= thresholds, len(thresholds))
+
+    def bounds(self) -> tuple[float, float]:
+        """Return the smallest and the largest finite raw value that no step refuses."""
+        low = -_last(lambda raw: self.walk(-raw)[1] | (raw < 0), 1)
+        high = _last(lambda raw: self.walk(raw)[1] | (raw < 0), 1)
+        return float(low[0]), float(high[0])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -165,6 +163,18 @@ def _through(program: Program, number: int, column: int, source: CodeSource) -> 
     except InputError:
         return None
     return CodeSource(source.field, source.codes, source.missing, source.unknown, values, source.number)
+
+
+def _last(holds: Callable[[Array], Array], count: int) -> Array:
+    """Return the last finite float64, for each of ``count`` conditions that hold up to some value."""
+    low = _key(np.full(count, -np.inf))
+    high = _key(np.full(count, np.inf))
+    while (open_ := low + 1 < high).any():
+        middle = (low & high) + ((low ^ high) >> 1)  # their mean, which cannot overflow
+        held = holds(_unkey(middle))
+        low = np.where(open_ & held, middle, low)
+        high = np.where(open_ & ~held, middle, high)
+    return _unkey(low)
 
 
 def _key(values: Array) -> Array:
