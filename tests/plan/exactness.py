@@ -1,0 +1,133 @@
+"""Whether a plan answers as the fitted pipeline does: the definition of exact, as tests use it.
+
+    plan = compare(pipeline, X, rows)        converts, then asserts every method over all rows, both ways
+
+The reference is the pipeline on a frame with the training dtypes. A plan without rounding steps gives equal bits;
+one with them stays within 1e-12 of the largest absolute value of a column (float32: 2e-6), or of 1 for
+probabilities. Labels are equal wherever the two best scores differ by more than that. A row the pipeline
+refuses is one the plan refuses.
+"""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlshared._frames import frame
+from mlshared._schema import Schema
+from mlshared.errors import InputError
+from mlshared.plan import Plan
+from trainer._fields import infer_fields
+from trainer.converters import convert
+
+METHODS = ("predict", "predict_proba", "decision_function")
+TOLERANCE = {"float64": 1e-12, "float32": 2e-6}
+
+
+def compare(pipeline: Any, X: Any, rows: list[dict[str, Any]], *, methods: Any = None) -> Plan:
+    """Assert that the pipeline converts, and that plan and row functions answer ``rows`` as it does."""
+    kind, fields, categories = infer_fields(pipeline, X)
+    converted = convert.converted(pipeline, fields, categories)
+    schema = Schema(fields, kind, categories)
+    checked = schema.rows(rows)
+    plan = converted.plan
+    answered = methods or [method for method in METHODS if hasattr(pipeline, method)] or ["transform"]
+    assert set(plan.methods) >= set(answered)
+    for method in plan.methods:
+        _compare_method(pipeline, plan, method, checked, schema, rounding=converted.rounding)
+    return plan
+
+
+def reference(pipeline: Any, method: str, rows: list[dict[str, Any]], schema: Schema) -> Any:
+    """Return what the pipeline answers to checked rows; None if it refuses any of them."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        try:
+            return getattr(pipeline, method)(frame(rows, schema))
+        except (ValueError, OverflowError):
+            return None
+
+
+def _compare_method(
+    pipeline: Any, plan: Plan, method: str, rows: list[dict[str, Any]], schema: Schema, *, rounding: bool
+) -> None:
+    taken = rows
+    if reference(pipeline, method, rows, schema) is None:
+        taken = [row for row in rows if reference(pipeline, method, [row], schema) is not None]
+        for row in rows:
+            if not any(row is other for other in taken):
+                _assert_refused(plan, method, row)
+    if not taken:
+        return
+    wanted = reference(pipeline, method, taken, schema)
+    one = plan.one(method)
+    with np.errstate(all="ignore"):
+        answers = {"run": plan.rows(method, taken), "one": [one(row) for row in taken]}
+    scores = _scores(pipeline, taken, schema) if method == "predict" else None
+    if isinstance(wanted, list):
+        assert isinstance(answers["run"], list)
+        for position, part in enumerate(wanted):
+            _assert_equal(part, answers["run"][position], method, scores, rounding=rounding)
+            singly = [answer[position] for answer in answers["one"]]
+            _assert_equal(part, singly, method, scores, rounding=rounding)
+        return
+    wanted = wanted.toarray() if hasattr(wanted, "toarray") else np.asarray(wanted)
+    assert np.asarray(answers["run"]).dtype.kind == wanted.dtype.kind
+    for answer in answers.values():
+        _assert_equal(wanted, answer, method, scores, rounding=rounding)
+
+
+def _assert_refused(plan: Plan, method: str, row: dict[str, Any]) -> None:
+    with pytest.raises(InputError), np.errstate(all="ignore"):
+        plan.rows(method, [row])
+    with pytest.raises(InputError), np.errstate(all="ignore"):
+        plan.one(method)(row)
+
+
+def _assert_equal(wanted: Any, answer: Any, method: str, scores: Any, *, rounding: bool) -> None:
+    wanted = np.asarray(wanted)
+    if wanted.dtype.kind not in "f" or scores is not None:
+        _assert_labels(wanted, np.asarray(answer), scores)
+        return
+    found = np.asarray(answer, dtype=np.float64)
+    assert found.shape == wanted.shape
+    if not rounding:
+        np.testing.assert_array_equal(found, wanted.astype(np.float64))
+        return
+    np.testing.assert_array_equal(np.isfinite(found), np.isfinite(wanted))
+    np.testing.assert_array_equal(found[~np.isfinite(wanted)], wanted[~np.isfinite(wanted)])
+    with np.errstate(invalid="ignore"):
+        gap = np.where(np.isfinite(wanted), np.abs(found - wanted), 0.0)
+    finite = np.where(np.isfinite(wanted), np.abs(wanted), 0.0).astype(np.float64)
+    size = 1.0 if method == "predict_proba" else finite.max(axis=0)
+    assert (gap <= TOLERANCE[str(wanted.dtype)] * size).all(), f"{method}: off by {gap.max()} of {size}"
+
+
+def _assert_labels(wanted: Any, found: Any, scores: Any) -> None:
+    assert found.shape == wanted.shape
+    same = found == wanted
+    if same.all():
+        return
+    assert scores is not None, "labels differ"
+    clear = _clear(scores).reshape(len(wanted), -1)
+    assert (same.reshape(len(wanted), -1) | ~clear).all(), "labels differ where scores do not tie"
+
+
+def _clear(scores: Any) -> Any:
+    """Return where the two best scores differ by more than the tolerance."""
+    size = TOLERANCE[str(scores.dtype)] * max(1.0, float(np.abs(scores[np.isfinite(scores)]).max(initial=0)))
+    if scores.ndim == 1:
+        return np.abs(scores) > size
+    best = np.sort(scores, axis=1)
+    return best[:, -1] - best[:, -2] > size
+
+
+def _scores(pipeline: Any, rows: list[dict[str, Any]], schema: Schema) -> Any:
+    if not hasattr(pipeline, "classes_"):
+        return None
+    for method in ("decision_function", "predict_proba"):
+        if hasattr(pipeline, method):
+            found = reference(pipeline, method, rows, schema)
+            return found if isinstance(found, np.ndarray) else np.zeros((len(rows), 2))
+    return np.full((len(rows), 2), [0.0, 1.0])
