@@ -16,6 +16,7 @@ from typing import Any, Final, Never
 import numpy as np
 
 from mlshared.errors import IntegrityError, MlsharedError
+from mlshared.manifest import Field
 from mlshared.plan import Shape, Step
 from mlshared.plan._program import compile_step
 from mlshared.plan._step import Array
@@ -38,6 +39,7 @@ class Column:
         label: Whether it is a column of labels.
         fill: For labels: what is put in the place of a missing one, or `UNFILLED`.
         origin: The field it is, unchanged; None once computed on.
+        sparse: Whether scikit-learn would hold it in a sparse matrix, whose zeros some steps pass over.
     """
 
     name: str | None
@@ -46,6 +48,7 @@ class Column:
     label: bool = False
     fill: Any = UNFILLED
     origin: str | None = None
+    sparse: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,6 +83,7 @@ class Builder:
         self.shapes: list[Shape] = []
         self.path: list[str] = []
         self.rounding = False
+        self.fields: dict[str, Field] = {}
 
     def add(self, step: Step) -> int:
         """Append a step, checked as a client will check it; the same step again is the same one."""
@@ -143,6 +147,19 @@ class Block:
         """Return the same columns under other names."""
         renamed = (replace(column, name=name) for column, name in zip(self.columns, names, strict=True))
         return replace(self, columns=tuple(renamed))
+
+    @property
+    def sparse(self) -> bool:
+        """Whether scikit-learn would hold the columns in a sparse matrix."""
+        return any(column.sparse for column in self.columns)
+
+    def stored(self, *, sparse: bool) -> "Block":
+        """Return the same columns, as scikit-learn would store them."""
+        return replace(self, columns=tuple(replace(column, sparse=sparse) for column in self.columns))
+
+    def fields(self) -> "list[Field | None]":
+        """Return the field each column is, unchanged; None for one that was computed."""
+        return [self.builder.fields.get(column.origin or "") for column in self.columns]
 
     def labelled(self) -> bool:
         """Return whether any column is labels."""

@@ -77,6 +77,7 @@ class Convert:
             NotConvertible: Naming the step and why.
         """
         builder = Builder(self._one)
+        builder.fields = {field.name: field for field in fields}
         x = _reads(builder, estimator, fields, categories or {})
         found = self._one(estimator, x)
         outputs = Outputs({"transform": found}) if isinstance(found, Block) else found
