@@ -78,7 +78,8 @@ class Plan:
 
     def _specialised(self, method: str) -> Callable[[Row], Any]:
         output = self.program.outputs[method]
-        return specialise(self.program, output) or self._plainly(method, output)
+        plainly = self._plainly(method, output)
+        return specialise(self.program, output, plainly) or plainly
 
     def _plainly(self, method: str, output: Output) -> Callable[[Row], Any]:
         """Answer one row by the definition: numpy over arrays of one row."""

@@ -1,6 +1,7 @@
 """One row, fast: a plan specialised once, at load, into a closure of loops and lookups.
 
-    specialise(program, output) -> a function of one checked row, or None where numpy over one row has to do
+    specialise(program, output, otherwise) -> a function of one checked row, or None where numpy over one row
+                                              has to do
 
 Every specialisation must equal the definition, `Plan.run`; publish compares them on thousands of rows.
 """
@@ -9,8 +10,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mlshared.plan._program import Output, Program
+from mlshared.plan._row_linear import linear_row
+
+Row = Mapping[str, Any]
+Answer = Callable[[Row], Any]
 
 
-def specialise(program: Program, output: Output) -> Callable[[Mapping[str, Any]], Any] | None:
-    """Return a function of one checked row, or None if nothing faster than the definition is known."""
-    return None
+def specialise(program: Program, output: Output, otherwise: Answer) -> Answer | None:
+    """Return a function of one checked row, or None if nothing faster than the definition is known.
+
+    Args:
+        program: The plan's.
+        output: How the method is answered.
+        otherwise: The definition, for rows that the fast way leaves to it: those refused, above all.
+    """
+    return linear_row(program, output, otherwise)

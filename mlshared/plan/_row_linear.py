@@ -1,0 +1,339 @@
+"""One row through a linear model whose columns each depend on one field: a loop, no arrays.
+
+    number field    (x - sub) / div * weight       a constant where it is missing
+    encoded field   one lookup of value -> weight  encode x lookup x linear, summed over its columns
+    scores          -> link -> decide              floats and lists, closed over
+
+The mean stays where it was: folded into the intercept it would cost digits. What the definition would refuse
+(a missing or infinite value, an overflow, an unlisted category) makes a score that is not finite here, and
+such a row is left to the definition.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import exp
+from typing import Any, Final
+
+import numpy as np
+
+from mlshared.plan._program import Output, Program
+from mlshared.plan._row_number import Refused, scalar, scaled
+from mlshared.plan._separable import CodeSource, NumberSource, sources
+from mlshared.plan._step import Array
+
+Row = Mapping[str, Any]
+Answer = Callable[[Row], Any]
+
+NAN: Final = float("nan")
+MAX_LOOP: Final = 600  # weights in a Python loop; beyond that one numpy product is quicker
+_ERRORS: Final = (Refused, TypeError, ValueError, OverflowError, ZeroDivisionError, KeyError)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Terms:
+    """A linear step taken apart; weights are arrays of shape (outputs,).
+
+    Attributes:
+        offset: Added to all.
+        scaled: (field, column's value where missing, sub, div, weights): the column is ``(x - sub) / div``.
+        other: (field, column's value where missing, function of the value, weights).
+        encoded: (field, value -> weights, weights of an unlisted value).
+    """
+
+    offset: Array
+    scaled: list[tuple[str, float, float, float, Array]]
+    other: list[tuple[str, float, Callable[[Any], float], Array]]
+    encoded: list[tuple[str, dict[Any, Array], Array]]
+
+
+def linear_row(program: Program, output: Output, otherwise: Answer) -> Answer | None:
+    """Return a function of one checked row, or None if the output is no such model.
+
+    Args:
+        program: The plan's.
+        output: How the method is answered.
+        otherwise: Answers a row by the definition.
+    """
+    if len(output.steps) != 1 or output.form == "list":
+        return None
+    tail, last = _tail(program, output)
+    terms = None if tail is None else _terms(program, last)
+    if terms is None or tail is None:
+        return None
+    if len(terms.offset) == 1:
+        return _one_score(terms, tail, otherwise)
+    scores = _by_loop(terms) if _size(terms) <= MAX_LOOP else _by_product(terms)
+    return _several_scores(scores, tail, otherwise)
+
+
+# -- what follows the scores
+
+
+def _tail(program: Program, output: Output) -> tuple[Callable[[Any], Any] | None, int]:
+    """Return what makes the answer of the score, or of the list of scores, and the linear step's number."""
+    number = output.steps[0]
+    actions: list[Callable[[Any], Any]] = []
+    while (step := program.steps[number]).op != "linear":
+        action = _action(program, number, output)
+        if action is None:
+            return None, number
+        actions.append(action)
+        number = step.inputs[0]
+    single = program.compiled[number].shape.width == 1
+    width = program.compiled[output.steps[0]].shape.width
+    if output.form == "block" and single and width == 1:
+        actions.insert(0, _listed)
+    return _composed(actions[::-1]), number
+
+
+def _action(program: Program, number: int, output: Output) -> Callable[[Any], Any] | None:
+    step = program.steps[number]
+    if len(step.inputs) != 1 or program.compiled[step.inputs[0]].shape.dtype != "float64":
+        return None
+    single = program.compiled[step.inputs[0]].shape.width == 1
+    if step.op == "link":
+        return (_LINKS_OF_ONE if single else _LINKS_OF_SEVERAL).get(step.params["kind"])
+    if step.op == "decide" and output.form == "labels":
+        return _decision(step.params["rule"], output, single=single)
+    return None
+
+
+def _decision(rule: str, output: Output, *, single: bool) -> Callable[[Any], Any] | None:
+    classes = np.array(list(output.classes[0]), dtype=output.dtype).tolist()
+    if rule == "argmax" and not single:
+        return lambda scores: classes[scores.index(max(scores))]
+    if len(classes) != 2:
+        return None
+    no, yes = classes
+    if rule == "positive":
+        return lambda z: yes if z > 0.0 else no
+    if rule == "not_negative":
+        return lambda z: yes if z >= 0.0 else no
+    return None
+
+
+def _composed(actions: list[Callable[[Any], Any]]) -> Callable[[Any], Any]:
+    if not actions:
+        return lambda score: score
+    if len(actions) == 1:
+        return actions[0]
+    first, *rest = actions
+    then = _composed(rest)
+    return lambda score: then(first(score))
+
+
+def _listed(score: float) -> list[float]:
+    return [score]
+
+
+def _logistic(z: float) -> float:
+    if z >= 0.0:
+        return 1.0 / (1.0 + exp(-z))
+    small = exp(z)
+    return small / (1.0 + small)
+
+
+def _logistic2(z: float) -> list[float]:
+    if z >= 0.0:
+        p = 1.0 / (1.0 + exp(-z))
+    else:
+        small = exp(z)
+        p = small / (1.0 + small)
+    return [1.0 - p, p]
+
+
+def _logistics(scores: list[float]) -> list[float]:
+    return [_logistic(z) for z in scores]
+
+
+def _softmax(scores: list[float]) -> list[float]:
+    largest = max(scores)
+    e = [exp(z - largest) for z in scores]
+    total = sum(e)
+    return [value / total for value in e]
+
+
+def _normalized(scores: list[float]) -> list[float]:
+    total = sum(scores)
+    return [value / total for value in scores]
+
+
+_LINKS_OF_ONE: Final[dict[str, Callable[[Any], Any]]] = {
+    "logistic2": _logistic2, "logistic": _logistic, "exp": exp,
+}  # fmt: skip
+_LINKS_OF_SEVERAL: Final[dict[str, Callable[[Any], Any]]] = {
+    "softmax": _softmax, "logistic": _logistics, "normalize": _normalized,
+}  # fmt: skip
+
+
+# -- the scores
+
+
+def _one_score(terms: Terms, tail: Callable[[Any], Any], otherwise: Answer) -> Answer:
+    offset = float(terms.offset[0])
+    numbers = tuple(
+        (f, float(missing * w[0]), sub, div, float(w[0])) for f, missing, sub, div, w in terms.scaled
+    )
+    other = tuple((f, float(missing * w[0]), of, float(w[0])) for f, missing, of, w in terms.other)
+    encoded = tuple(
+        (f, {value: float(w[0]) for value, w in table.items()}.get, float(unknown[0]))
+        for f, table, unknown in terms.encoded
+    )
+
+    def answer(row: Row) -> Any:
+        try:
+            z = offset
+            for name, absent, sub, div, weight in numbers:
+                x = row[name]
+                z += absent if x is None else (x - sub) / div * weight
+            for name, weight_of, unlisted in encoded:
+                z += weight_of(row[name], unlisted)
+            for name, absent, of, weight in other:
+                x = row[name]
+                z += absent if x is None else of(x) * weight
+            if z - z == 0.0:  # finite
+                return tail(z)
+        except _ERRORS:
+            pass
+        return otherwise(row)
+
+    return answer
+
+
+def _several_scores(
+    scores_of: Callable[[Row], list[float]], tail: Callable[[Any], Any], otherwise: Answer
+) -> Answer:
+    def answer(row: Row) -> Any:
+        try:
+            scores = scores_of(row)
+            total = sum(scores)
+            if total - total == 0.0:  # all of them finite
+                return tail(scores)
+        except _ERRORS:
+            pass
+        return otherwise(row)
+
+    return answer
+
+
+def _by_loop(terms: Terms) -> Callable[[Row], list[float]]:
+    offset = terms.offset.tolist()
+    numbers = tuple((f, missing, sub, div, w.tolist()) for f, missing, sub, div, w in terms.scaled)
+    other = tuple((f, missing, of, w.tolist()) for f, missing, of, w in terms.other)
+    encoded = tuple(
+        (f, {value: w.tolist() for value, w in table.items()}.get, unknown.tolist())
+        for f, table, unknown in terms.encoded
+    )
+
+    def scores_of(row: Row) -> list[float]:
+        scores: list[float] = offset
+        for name, absent, sub, div, weights in numbers:
+            x = row[name]
+            value = absent if x is None else (x - sub) / div
+            scores = [z + value * weight for z, weight in zip(scores, weights)]  # noqa: B905 - time
+        for name, weights_of, unlisted in encoded:
+            weights = weights_of(row[name], unlisted)
+            scores = [z + weight for z, weight in zip(scores, weights)]  # noqa: B905
+        for name, absent, of, weights in other:
+            x = row[name]
+            value = absent if x is None else of(x)
+            scores = [z + value * weight for z, weight in zip(scores, weights)]  # noqa: B905
+        return scores
+
+    return scores_of
+
+
+def _by_product(terms: Terms) -> Callable[[Row], list[float]]:
+    offset = terms.offset
+    numbers = tuple((f, missing, sub, div) for f, missing, sub, div, _ in terms.scaled)
+    other = tuple((f, missing, of) for f, missing, of, _ in terms.other)
+    columns = [w for *_, w in terms.scaled] + [w for *_, w in terms.other]
+    weights = np.array(columns).reshape(len(columns), len(offset))
+    listed = [(f, table, unknown) for f, table, unknown in terms.encoded]
+    rows_of: list[Array] = []
+    encoded = []
+    for name, table, unknown in listed:
+        places = {value: len(rows_of) + 1 + place for place, value in enumerate(table)}
+        encoded.append((name, places.get, len(rows_of)))
+        rows_of += [unknown, *table.values()]
+    tables = np.array(rows_of).reshape(len(rows_of), len(offset))
+
+    def scores_of(row: Row) -> list[float]:
+        values = []
+        for name, absent, sub, div in numbers:
+            x = row[name]
+            values.append(absent if x is None else (x - sub) / div)
+        for name, absent, of in other:
+            x = row[name]
+            values.append(absent if x is None else of(x))
+        scores = np.array(values, dtype=np.float64) @ weights + offset
+        if encoded:
+            places = [place_of(row[name], unlisted) for name, place_of, unlisted in encoded]
+            scores += tables.take(places, axis=0).sum(axis=0)
+        found: list[float] = scores.tolist()
+        return found
+
+    return scores_of
+
+
+# -- a linear step, taken apart
+
+
+def _size(terms: Terms) -> int:
+    return len(terms.offset) * (len(terms.scaled) + len(terms.encoded) + len(terms.other))
+
+
+def _terms(program: Program, number: int) -> Terms | None:
+    step = program.steps[number]
+    if program.compiled[number].shape.dtype != "float64":
+        return None
+    found = sources(program, step.inputs[0])
+    if found is None:
+        return None
+    terms = Terms(step.arrays["b"].copy(), [], [], [])
+    encoders: dict[tuple[Any, ...], list[tuple[CodeSource, Array]]] = {}
+    for source, weights in zip(found, step.arrays["W"], strict=True):
+        if isinstance(source, CodeSource):
+            encoders.setdefault(_encoder(source), []).append((source, weights))
+        elif not _number(terms, source, weights):
+            return None
+    for columns in encoders.values():
+        terms.encoded.append(_merged(columns))
+    return terms
+
+
+def _number(terms: Terms, source: NumberSource, weights: Array) -> bool:
+    absent, accepted = source.walk([np.nan])
+    missing = float(absent[0]) if accepted[0] else NAN
+    simple = scaled(source)
+    if simple is not None:
+        terms.scaled.append((source.field, missing, *simple, weights))
+        return True
+    function = scalar(source)
+    if function is not None:
+        terms.other.append((source.field, missing, function, weights))
+    return function is not None
+
+
+def _encoder(source: CodeSource) -> tuple[Any, ...]:
+    return (source.field, source.missing, source.unknown, *source.codes.items())
+
+
+def _merged(columns: list[tuple[CodeSource, Array]]) -> tuple[str, dict[Any, Array], Array]:
+    """Return the weights of each value of a field, summed over the columns looked up by one encoder."""
+    first = columns[0][0]
+    table = np.stack([source.values for source, _ in columns], axis=1).astype(np.float64)
+    with np.errstate(all="ignore"):
+        by_code = table @ np.stack([weights for _, weights in columns])
+    refused = np.full(by_code.shape[1], NAN)
+
+    def of(code: int | None) -> Array:
+        return refused if code is None else by_code[min(code, len(by_code) - 1)]
+
+    values = {value: of(code) for value, code in first.codes.items() if not _is_nan(value)}
+    values[None] = of(first.missing)
+    return first.field, values, of(first.unknown)
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and value != value  # noqa: PLR0124 - NaN alone differs from itself
