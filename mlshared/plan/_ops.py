@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import Final
 
-from mlshared.plan import _basic
+from mlshared.plan import _basic, _elementwise, _ensemble, _expand, _points
 from mlshared.plan._step import Compiled, Shape, Step
+from mlshared.plan._trees import trees
 
 FORMAT: Final = "1.0"
 
@@ -22,5 +23,27 @@ OPS: Final[dict[str, Callable[[Step, tuple[Shape, ...]], Compiled]]] = {
     "linear": _basic.linear,
     "link": _basic.link,
     "decide": _basic.decide,
+    "clip": _elementwise.clip,
+    "map": _elementwise.map_,
+    "power": _elementwise.power,
+    "quantile": _elementwise.quantile,
+    "bin": _elementwise.bin_,
+    "equal": _elementwise.equal,
+    "onehot": _expand.onehot,
+    "monomials": _expand.monomials,
+    "normalize": _expand.normalize,
+    "spline": _expand.spline,
+    "trees": trees,
+    "average": _ensemble.average,
+    "tally": _ensemble.tally,
+    "shares": _ensemble.shares,
+    "logits": _ensemble.logits,
+    "isotonic": _ensemble.isotonic,
+    "constant": _ensemble.constant,
+    "duels": _ensemble.duels,
+    "kernel": _points.kernel,
+    "nearest": _points.nearest,
+    "distances": _points.distances,
+    "mixture": _points.mixture,
 }
 READS: Final = frozenset({"number", "labels"})

@@ -10,10 +10,22 @@ A type without a converter, or a parameter that a converter does not know, is `N
 than one that is almost right.
 """
 
-from . import _compose, _linear, _preprocessing
+from . import _boosting, _compose, _ensembles, _linear, _points, _preprocessing, _several, _svm, _wrappers
 from ._block import Block, NotConvertible, Outputs, combine, join
 from ._convert import Convert, Converted
 
-convert = Convert({**_compose.CONVERTERS, **_preprocessing.CONVERTERS, **_linear.CONVERTERS})
+convert = Convert(
+    {
+        **_compose.CONVERTERS,
+        **_preprocessing.CONVERTERS,
+        **_linear.CONVERTERS,
+        **_boosting.CONVERTERS,
+        **_wrappers.CONVERTERS,
+        **_ensembles.CONVERTERS,
+        **_several.CONVERTERS,
+        **_svm.CONVERTERS,
+        **_points.CONVERTERS,
+    }
+)
 
 __all__ = ["Block", "Converted", "NotConvertible", "Outputs", "combine", "convert", "join"]
