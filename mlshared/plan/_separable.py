@@ -10,19 +10,21 @@ can be asked about raw values, and preprocessing disappears.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 
 from mlshared.errors import InputError
 from mlshared.plan._basic import encoding
+from mlshared.plan._elementwise import direction
 from mlshared.plan._program import Program
-from mlshared.plan._step import Array
+from mlshared.plan._step import Array, Step
 
-# Ops whose output column j depends on input column j alone. All but `missing` never decrease, given
-# positive factors, and `NumberSource.before` finds out where they do.
-ELEMENTWISE: Final = frozenset({"check", "cast", "fill", "missing", "affine"})
+# Ops whose output column j depends on input column j alone; `direction` knows which of them never fall.
+ELEMENTWISE: Final = frozenset(
+    {"check", "cast", "fill", "missing", "affine", "clip", "map", "power", "quantile", "bin", "equal"}
+)
 SAMPLE: Final = np.array([-1e300, -1e9, -1e3, -10.0, -1.0, -0.1, 0.0, 0.1, 1.0, 10.0, 1e3, 1e9, 1e300])
 
 
@@ -70,9 +72,14 @@ class NumberSource:
         return bool(self.walk([value])[1][0])
 
     def rises(self) -> bool:
-        """Return whether the column never falls as the raw value rises, as far as a sample tells."""
-        found = self.apply(SAMPLE)
-        return bool((np.diff(found) >= 0).all())
+        """Return whether the column never falls as the raw value rises, and is a number everywhere.
+
+        Every step on the way must be known not to fall, to the last bit: a sample alone would miss an
+        indicator between two of its points. The sample finds NaN, outside of a function's domain.
+        """
+        steps = [(self.program.steps[number], column) for number, column in self.path]
+        sign = np.prod([direction(step, column) for step, column in steps])
+        return bool(sign == 1 and (np.diff(self.apply(SAMPLE)) >= 0).all())
 
     def before(self, thresholds: Array) -> Array:
         """Return the largest finite raw value, for each threshold, whose column is <= the threshold.
@@ -95,19 +102,34 @@ class CodeSource:
 
     Attributes:
         field: The field.
+        encoder: The step that encodes it; its columns share ``codes``, ``missing`` and ``unknown``.
         codes: Value -> code.
         missing: The code of a missing value; None refuses it.
         unknown: The code of a value not listed; None refuses it.
-        values: The column by code; the last is for code -1.
+        levels: The column by code, the last for code -1; with ``hot``, its two values: elsewhere, and there.
         number: Whether the field is a number.
+        hot: The codes, that of -1 being the number of codes, which have the second value; None without.
     """
 
     field: str
+    encoder: int
     codes: Mapping[Any, int]
     missing: int | None
     unknown: int | None
-    values: Array
+    levels: Array
     number: bool
+    hot: tuple[Array, int] | None = None
+
+    @property
+    def values(self) -> Array:
+        """The column by code; the last is for code -1.
+
+        Made anew each time: one-hot columns of k categories would hold k x k numbers.
+        """
+        if self.hot is None:
+            return self.levels
+        column, own = self.hot
+        return self.levels.take((column == own).astype(np.intp))
 
 
 Source = NumberSource | CodeSource
@@ -115,54 +137,90 @@ Source = NumberSource | CodeSource
 
 def sources(program: Program, number: int) -> tuple[Source, ...] | None:
     """Return where each column of a step comes from, or None if one depends on several fields."""
-    width = program.compiled[number].shape.width
-    found = [_source(program, number, column) for column in range(width)]
-    return tuple(source for source in found if source is not None) if all(found) else None
+    return _Tracer(program).all(number)
 
 
-def _source(program: Program, number: int, column: int) -> Source | None:
-    step = program.steps[number]
-    if step.op == "number":
-        return NumberSource(step.params["field"], program, ((number, 0),))
-    if step.op == "gather":
-        source = int(step.arrays["source"][column])
-        return _source(program, step.inputs[source], int(step.arrays["column"][column]))
-    if step.op == "lookup":
-        return _looked_up(program, number, column)
-    if step.op in ELEMENTWISE:
-        found = _source(program, step.inputs[0], column)
-        if isinstance(found, NumberSource):
-            return NumberSource(found.field, program, (*found.path, (number, column)))
-        if isinstance(found, CodeSource):
-            return _through(program, number, column, found)
-    return None
+class _Tracer:
+    """Traces the columns of one program back to their fields."""
 
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.codes: dict[int, dict[Any, int]] = {}
+        self.columns: dict[int, Array] = {}
 
-def _looked_up(program: Program, number: int, column: int) -> CodeSource | None:
-    lookup = program.steps[number]
-    encode = program.steps[lookup.inputs[0]]
-    if encode.op != "encode":
+    def all(self, number: int) -> tuple[Source, ...] | None:
+        """Return the source of each column of a step, or None."""
+        found = []
+        for column in range(self.program.compiled[number].shape.width):
+            source = self.one(number, column)
+            if source is None:
+                return None
+            found.append(source)
+        return tuple(found)
+
+    def one(self, number: int, column: int) -> Source | None:
+        """Return the source of one column of a step, or None."""
+        step = self.program.steps[number]
+        if step.op == "number":
+            return NumberSource(step.params["field"], self.program, ((number, 0),))
+        if step.op == "gather":
+            source = int(step.arrays["source"][column])
+            return self.one(step.inputs[source], int(step.arrays["column"][column]))
+        if step.op in {"lookup", "onehot"}:
+            return self._looked_up(number, column)
+        if step.op in ELEMENTWISE:
+            found = self.one(step.inputs[0], column)
+            if isinstance(found, NumberSource):
+                return NumberSource(found.field, self.program, (*found.path, (number, column)))
+            if isinstance(found, CodeSource):
+                return _through(self.program, number, column, found)
         return None
-    read = program.steps[encode.inputs[0]]
-    if read.op not in {"labels", "number"} or "values" in read.params or read.has("values"):
-        return None
-    listed = encode.array("values", None).tolist() if encode.has("values") else encode.params["values"]
-    values = np.append(lookup.arrays["table"][:, column], lookup.arrays["otherwise"][column])
-    missing, unknown = encode.params.get("missing"), encode.params.get("unknown")
-    return CodeSource(read.params["field"], encoding(listed), missing, unknown, values, read.op == "number")
+
+    def _looked_up(self, number: int, column: int) -> CodeSource | None:
+        lookup = self.program.steps[number]
+        encoder = lookup.inputs[0]
+        encode = self.program.steps[encoder]
+        if encode.op != "encode":
+            return None
+        read = self.program.steps[encode.inputs[0]]
+        if read.op not in {"labels", "number"} or "values" in read.params or read.has("values"):
+            return None
+        if encoder not in self.codes:
+            listed = encode.arrays["values"].tolist() if encode.has("values") else encode.params["values"]
+            self.codes[encoder] = encoding(listed)
+        hot = self._hot(number, column) if lookup.op == "onehot" else None
+        return CodeSource(
+            read.params["field"],
+            encoder,
+            self.codes[encoder],
+            encode.params.get("missing"),
+            encode.params.get("unknown"),
+            np.array([0.0, 1.0], dtype=lookup.params["dtype"]) if hot else _column(lookup, column),
+            read.op == "number",
+            hot,
+        )
+
+    def _hot(self, number: int, column: int) -> tuple[Array, int]:
+        step = self.program.steps[number]
+        if number not in self.columns:
+            self.columns[number] = np.append(step.arrays["column"], step.params["otherwise"])
+        return self.columns[number], column
+
+
+def _column(lookup: Step, column: int) -> Array:
+    return np.append(lookup.arrays["table"][:, column], lookup.arrays["otherwise"][column])
 
 
 def _through(program: Program, number: int, column: int, source: CodeSource) -> CodeSource | None:
     """Put the values of a looked-up column through one more elementwise step."""
-    step, compiled = program.steps[number], program.compiled[number]
-    width = program.compiled[step.inputs[0]].shape.width
-    block = np.zeros((len(source.values), width), dtype=source.values.dtype)
-    block[:, column] = source.values
+    compiled = program.compiled[number]
+    width = program.compiled[program.steps[number].inputs[0]].shape.width
+    block = np.zeros((len(source.levels), width), dtype=source.levels.dtype)
+    block[:, column] = source.levels
     try:
-        values = compiled.run(block)[:, column]
+        return replace(source, levels=compiled.run(block)[:, column])
     except InputError:
         return None
-    return CodeSource(source.field, source.codes, source.missing, source.unknown, values, source.number)
 
 
 def _last(holds: Callable[[Array], Array], count: int) -> Array:
