@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Final
 
 from mlshared.plan import _basic, _elementwise, _ensemble, _expand, _points
+from mlshared.plan._forest import forest
 from mlshared.plan._step import Compiled, Shape, Step
 from mlshared.plan._trees import trees
 
@@ -45,5 +46,6 @@ OPS: Final[dict[str, Callable[[Step, tuple[Shape, ...]], Compiled]]] = {
     "nearest": _points.nearest,
     "distances": _points.distances,
     "mixture": _points.mixture,
+    "forest": forest,
 }
 READS: Final = frozenset({"number", "labels"})

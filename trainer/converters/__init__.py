@@ -10,7 +10,18 @@ A type without a converter, or a parameter that a converter does not know, is `N
 than one that is almost right.
 """
 
-from . import _boosting, _compose, _ensembles, _linear, _points, _preprocessing, _several, _svm, _wrappers
+from . import (
+    _boosting,
+    _compose,
+    _ensembles,
+    _forests,
+    _linear,
+    _points,
+    _preprocessing,
+    _several,
+    _svm,
+    _wrappers,
+)
 from ._block import Block, NotConvertible, Outputs, combine, join
 from ._convert import Convert, Converted
 
@@ -25,6 +36,7 @@ convert = Convert(
         **_several.CONVERTERS,
         **_svm.CONVERTERS,
         **_points.CONVERTERS,
+        **_forests.CONVERTERS,
     }
 )
 
