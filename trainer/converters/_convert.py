@@ -124,6 +124,8 @@ def _reads(
 
 
 def _packed(builder: Builder, outputs: Outputs) -> bytes:
+    # First, for an answer that gathers columns of several steps is one more step.
+    described = {method: _output(method, found, outputs) for method, found in outputs.methods.items()}
     arrays: dict[str, Array] = {}
     steps = []
     for number, step in enumerate(builder.steps):
@@ -135,7 +137,6 @@ def _packed(builder: Builder, outputs: Outputs) -> bytes:
         if named:
             raw["arrays"] = named
         steps.append(raw)
-    described = {method: _output(method, found, outputs) for method, found in outputs.methods.items()}
     return pack({"format": FORMAT, "steps": steps, "outputs": described}, arrays)
 
 

@@ -57,15 +57,19 @@ def _weights(estimator: Any) -> list[float] | None:
 
 def _stacking(estimator: Any, x: Block) -> Outputs:
     binary = len(getattr(estimator, "classes_", ())) == 2
-    blocks = []
+    blocks, labels = [], 0
     for inner, method in zip(estimator.estimators_, estimator.stack_method_, strict=True):
-        block = answered(x.predicted(inner), method, x)
-        if block.builder.shapes[block.step()].kind == "codes":
+        found = x.predicted(inner)
+        block = answered(found, method, x)
+        if method == "predict" and found.classes:
             block = as_numbers(block, inner.classes_)
+            labels += 1
         blocks.append(block.select(range(1, block.width)) if binary and method == "predict_proba" else block)
     stacked = join([*blocks, x] if estimator.passthrough else blocks)
     found = stacked.renamed([None] * stacked.width).predicted(estimator.final_estimator_)
-    methods = {**found.methods, "transform": stacked}
+    methods = dict(found.methods)
+    if estimator.passthrough or labels < len(blocks):  # labels alone would be whole numbers
+        methods["transform"] = stacked
     if isinstance(estimator, StackingRegressor):
         return Outputs(methods, found.classes)
     classes = estimator.classes_
@@ -86,7 +90,9 @@ def _calibrated(estimator: CalibratedClassifierCV, x: Block) -> Outputs:
 
 
 def _calibrated_part(part: Any, x: Block, classes: Any) -> Block:
-    if not np.array_equal(part.estimator.classes_, classes):
+    # Temperature scaling fits on the positions of the classes.
+    seen = part.estimator.classes_
+    if not (np.array_equal(seen, classes) or (part.method == "temperature" and len(seen) == len(classes))):
         x.refuse("an inner classifier did not see every class")
     method, scores = positive(part.estimator, x.predicted(part.estimator), x)
     if part.method == "temperature":

@@ -73,17 +73,18 @@ def _metric(estimator: Any, x: Block) -> tuple[str, float]:
 
 
 def _tied(points: Any, targets: Any, k: int, metric: str, p: float) -> bool:
-    """Return whether, seen from some of the points or between them, the k-th neighbour is a matter of order."""
-    if k >= len(points):
-        return False
-    chosen = np.unique(np.linspace(0, len(points) - 1, _PROBED).astype(int))
-    for row in np.concatenate([points[chosen], (points[chosen] + points[chosen[::-1]]) / 2]):
+    """Return whether which neighbour is the k-th may be a matter of order alone.
+
+    So it is where equal points have other targets, and on lattices: asked of some of the points themselves.
+    """
+    if len(np.unique(points, axis=0)) < len(np.unique(np.column_stack([points, targets]), axis=0)):
+        return True
+    for row in points[np.unique(np.linspace(0, len(points) - 1, _PROBED).astype(int))]:
         apart = np.abs(points - row)
         distances = apart.max(axis=1) if metric == "chebyshev" else (apart ** _power(metric, p)).sum(axis=1)
         limit = np.partition(distances, k - 1)[k - 1]
         tied = np.flatnonzero(np.isclose(distances, limit, rtol=1e-12, atol=0))
-        inside = int((distances < limit).sum())
-        if inside + len(tied) > k and len(np.unique(targets[tied], axis=0)) > 1:
+        if (distances < limit).sum() + len(tied) > k and len(np.unique(targets[tied], axis=0)) > 1:
             return True
     return False
 

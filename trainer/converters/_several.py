@@ -15,20 +15,8 @@ from ._block import Block, Converter, Outputs, combine, join
 
 def _one_vs_rest(estimator: OneVsRestClassifier, x: Block) -> Outputs:
     inner = estimator.estimators_
-    # A class that every training row had, or none, has a constant in the place of a classifier.
-    constants = [type(each).__name__ == "_ConstantPredictor" for each in inner]
-    if constants[0] and len(inner) == 1:
-        x.refuse("a single constant class")
-    found = [
-        Outputs({"decision_function": _constant(each, x), "predict_proba": _constant_pair(each, x)})
-        if constant
-        else x.predicted(each)
-        for each, constant in zip(inner, constants, strict=True)
-    ]
-    scores = [
-        each.block("decision_function") if constant else _score(one, each, x)
-        for one, each, constant in zip(inner, found, constants, strict=True)
-    ]
+    found = [_one_of_several(each, x) for each in inner]
+    scores = [_score(one, each, x) for one, each in zip(inner, found, strict=True)]
     methods: dict[str, Block | list[Block]] = {}
     if hasattr(estimator, "predict_proba"):
         methods["predict_proba"] = _shares_of_rest(estimator, found, x)
@@ -78,7 +66,7 @@ def _one_vs_one(estimator: OneVsOneClassifier, x: Block) -> Outputs:
 
 
 def _output_code(estimator: OutputCodeClassifier, x: Block) -> Outputs:
-    scores = join([_score(each, x.predicted(each), x) for each in estimator.estimators_]).cast("float64")
+    scores = join([_score(each, _one_of_several(each, x), x) for each in estimator.estimators_]).cast("float64")
     book = np.asarray(estimator.code_book_, dtype=np.float64)
     if len(np.unique(book, axis=0)) != len(book):
         x.refuse("two classes share a code, and which one is nearer is chance")
@@ -88,21 +76,20 @@ def _output_code(estimator: OutputCodeClassifier, x: Block) -> Outputs:
     return Outputs({"predict": closeness.decide("argmax")}, (np.asarray(estimator.classes_),))
 
 
+def _one_of_several(estimator: Any, x: Block) -> Outputs:
+    """Return an inner estimator's answers; a class that all training rows had, or none, has a constant."""
+    if type(estimator).__name__ != "_ConstantPredictor":
+        return x.predicted(estimator)
+    values = np.asarray(estimator.y_, dtype=np.float64).reshape(-1)
+    value = x.select([0]).apply("constant", names=[None], arrays={"values": values})
+    return Outputs({"decision_function": value, "predict_proba": join([one_minus(value), value])})
+
+
 def _score(estimator: Any, found: Outputs, x: Block) -> Block:
     """Return what scikit-learn's ``_predict_binary`` returns: a decision function, else a probability."""
     if is_regressor(estimator):
         return answered(found, "predict", x)
     return positive(estimator, found, x)[1]
-
-
-def _constant(estimator: Any, x: Block) -> Block:
-    values = np.asarray(estimator.y_, dtype=np.float64).reshape(-1)
-    return x.select([0]).apply("constant", names=[None], arrays={"values": values})
-
-
-def _constant_pair(estimator: Any, x: Block) -> Block:
-    value = _constant(estimator, x)
-    return join([one_minus(value), value])
 
 
 def _threshold(estimator: Any) -> float:
