@@ -17,6 +17,7 @@ from mlshared.plan._file import unpack
 from mlshared.plan._ops import READS
 from mlshared.plan._program import Output, Program, parse_program
 from mlshared.plan._rows import specialise
+from mlshared.plan._separable import thresholds
 
 Row = Mapping[str, Any]
 
@@ -65,6 +66,23 @@ class Plan:
         A label or number for `predict` (a list for several targets), else a list of floats, or of such lists.
         """
         return self._one[method]
+
+    def thresholds(self, most: int = 512) -> dict[str, list[float]]:
+        """Return raw values of number fields at which the answer may jump, with their neighbours by one ulp.
+
+        For comparing a plan where it matters: those of trees over columns that come from one field alone.
+
+        Args:
+            most: Values a field, about.
+        """
+        found = {}
+        for field, raw in thresholds(self.program).items():
+            values = np.unique(np.concatenate(raw))
+            values = values[np.isfinite(values)]
+            values = values[:: max(1, 3 * len(values) // most)]
+            around = [np.nextafter(values, -np.inf), values, np.nextafter(values, np.inf)]
+            found[field] = np.concatenate(around).tolist()
+        return found
 
     def _values(self, method: str, columns: Mapping[str, Any]) -> dict[int, Any]:
         values: dict[int, Any] = {}

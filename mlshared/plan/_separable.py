@@ -129,7 +129,8 @@ class CodeSource:
         if self.hot is None:
             return self.levels
         column, own = self.hot
-        return self.levels.take((column == own).astype(np.intp))
+        found: Array = self.levels.take((column == own).astype(np.intp))
+        return found
 
 
 Source = NumberSource | CodeSource
@@ -245,3 +246,20 @@ def _unkey(keys: Array) -> Array:
     """Return the float64 values of keys."""
     bits = np.where(keys < 0, ~keys | np.int64(-(2**63)), keys)
     return bits.astype(np.int64).view(np.float64)
+
+
+def thresholds(program: Program) -> dict[str, list[Array]]:
+    """Return the raw values of number fields at which a tree may turn: field -> one array a column made from it."""
+    finder = _Tracer(program)
+    found: dict[str, list[Array]] = {}
+    for step in program.steps:
+        if step.op not in {"trees", "forest"}:
+            continue
+        feature, threshold = step.arrays["feature"].reshape(-1), step.arrays["threshold"].reshape(-1)
+        for column in range(program.compiled[step.inputs[0]].shape.width):
+            source = finder.one(step.inputs[0], column)
+            if isinstance(source, NumberSource) and source.rises():
+                tested = np.unique(threshold[feature == column].astype(np.float64))
+                raw = source.before(tested[np.isfinite(tested)])
+                found.setdefault(source.field, []).append(raw)
+    return found

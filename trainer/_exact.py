@@ -1,0 +1,217 @@
+"""Whether a plan answers as its pipeline does: what exact means, and what was seen.
+
+    compare(...) -> Comparison         both ways of answering, every method, every row; or NotExact
+
+The reference is the fitted estimator on a frame with the training dtypes. A plan without rounding steps must
+give equal bits; one with them stays within 1e-12 of the largest absolute value of a column (float32: 2e-6), 1 for
+probabilities. Labels must be equal wherever the two best scores differ by more than that; elsewhere the plan's is
+one of the tied, which is counted. A row that scikit-learn refuses, the plan refuses.
+"""
+
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlshared._frames import frame
+from mlshared._schema import Schema
+from mlshared.errors import InputError, MlsharedError
+from mlshared.plan import Plan
+
+Row = dict[str, Any]
+Array = NDArray[Any]
+
+TOLERANCE: Final = {"float64": 1e-12, "float32": 2e-6}
+SINGLE_ROWS: Final = 12
+TIMED_ROWS: Final = 256
+_REFUSALS: Final = (ValueError, OverflowError)
+
+
+class NotExact(MlsharedError):  # noqa: N818 - says what it is
+    """A plan does not answer as its pipeline does; the message names the method and the difference."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What was compared, and how fast both were.
+
+    Attributes:
+        rows: How many rows both answered.
+        ties: How many labels stood on a tie, and differed.
+        plan_seconds: Median for one row by the plan, input check included.
+        reference_seconds: Median for one row by scikit-learn, frame included.
+    """
+
+    rows: int
+    ties: int
+    plan_seconds: float
+    reference_seconds: float
+
+
+def compare(
+    estimator: Any, plan: Plan, schema: Schema, rows: Sequence[Row], wild: Sequence[Row], *, rounding: bool
+) -> Comparison:
+    """Return what was seen when every row was answered by both.
+
+    Args:
+        estimator: The reference, fitted.
+        plan: Its plan.
+        schema: Of its rows.
+        rows: Checked rows that scikit-learn answers.
+        wild: Checked rows that it may refuse: infinite, beyond float32.
+        rounding: Whether the plan declares rounding.
+
+    Raises:
+        NotExact: At the first difference.
+    """
+    reference = _Reference(estimator, schema)
+    rows = reference.answered(rows)
+    ties = 0
+    for method in plan.methods:
+        ties += _compare_method(reference, plan, method, rows, rounding=rounding)
+    for row in wild:
+        _compare_wild(reference, plan, row, rounding=rounding)
+    method = "predict_proba" if "predict_proba" in plan.methods else plan.methods[0]
+    one = plan.one(method)
+    quick = _median(lambda row: one(schema.row(row)), [*rows[:TIMED_ROWS]] * 2)
+    slow = _median(lambda row: reference.ask(method, [row]), rows[:SINGLE_ROWS])
+    return Comparison(len(rows), ties, quick, slow)
+
+
+class _Reference:
+    """The fitted estimator, asked as it was trained to be."""
+
+    def __init__(self, estimator: Any, schema: Schema) -> None:
+        self.estimator = estimator
+        self._schema = schema
+
+    def ask(self, method: str, rows: Sequence[Row]) -> Any:
+        """Return its answer to checked rows; None if it refuses any of them."""
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            try:
+                found = getattr(self.estimator, method)(frame(list(rows), self._schema))
+            except _REFUSALS:
+                return None
+        return found.toarray() if hasattr(found, "toarray") else found
+
+    def answered(self, rows: Sequence[Row]) -> list[Row]:
+        """Return the rows it answers; asked one by one only where it does not answer them all."""
+        method = "predict" if hasattr(self.estimator, "predict") else "transform"
+        if self.ask(method, rows) is not None:
+            return list(rows)
+        if len(rows) == 1:
+            return []
+        half = len(rows) // 2
+        return [*self.answered(rows[:half]), *self.answered(rows[half:])]
+
+
+def _compare_method(
+    reference: _Reference, plan: Plan, method: str, rows: list[Row], *, rounding: bool
+) -> int:
+    wanted = reference.ask(method, rows)
+    one = plan.one(method)
+    with np.errstate(all="ignore"):
+        try:
+            ways = {"a table": plan.rows(method, rows), "single rows": [one(row) for row in rows]}
+        except InputError as error:
+            raise NotExact(f"{method}: the plan refuses a row that scikit-learn answers: {error}") from error
+    scores = _scores(reference, plan, rows) if method == "predict" else None
+    ties = 0
+    for way, found in ways.items():
+        where = f"{method} of {way}"
+        if isinstance(wanted, list):
+            parts = found if way == "a table" else list(zip(*found, strict=True))
+            for want, part in zip(wanted, parts, strict=True):
+                _compare_numbers(where, np.asarray(want), np.asarray(part), method, rounding=rounding)
+        elif scores is not None:
+            ties += _compare_labels(where, np.asarray(wanted), np.asarray(found), scores)
+        else:
+            _compare_numbers(where, np.asarray(wanted), np.asarray(found), method, rounding=rounding)
+    return ties
+
+
+def _compare_wild(reference: _Reference, plan: Plan, row: Row, *, rounding: bool) -> None:
+    for method in plan.methods:
+        if reference.ask(method, [row]) is not None:
+            _compare_method(reference, plan, method, [row], rounding=rounding)
+            continue
+        for ask in (lambda row, m=method: plan.rows(m, [row]), plan.one(method)):
+            try:
+                with np.errstate(all="ignore"):
+                    ask(row)
+            except InputError:
+                continue
+            raise NotExact(f"{method}: the plan answers a row that scikit-learn refuses")
+
+
+def _compare_numbers(where: str, wanted: Array, found: Array, method: str, *, rounding: bool) -> None:
+    if wanted.dtype.kind not in "fiub":
+        same = bool(wanted.shape == found.shape and (wanted == found).all())
+        if not same:
+            raise NotExact(f"{where}: the answers are not the same")
+        return
+    wanted, found, dtype = wanted.astype(np.float64), found.astype(np.float64), str(wanted.dtype)
+    if wanted.shape != found.shape:
+        raise NotExact(f"{where}: shape {found.shape} in the place of {wanted.shape}")
+    finite = np.isfinite(wanted)
+    equal = (wanted == found) | (np.isnan(wanted) & np.isnan(found))
+    if not rounding or not equal[~finite].all():
+        gap, allowed = np.where(equal, 0.0, np.inf), 0.0
+    else:
+        size = (
+            1.0 if method == "predict_proba" else np.abs(np.where(finite, wanted, 0.0)).max(axis=0, initial=0)
+        )
+        gap = np.where(finite, np.abs(found - wanted), 0.0)
+        allowed = TOLERANCE.get(dtype, 1e-12) * size
+    if (gap > allowed).any():
+        off = float(np.abs(found - wanted)[gap > allowed].max())
+        raise NotExact(
+            f"{where}: {int((gap > allowed).sum())} of {gap.size} answers differ, by up to {off:.3g}"
+        )
+
+
+def _compare_labels(where: str, wanted: Array, found: Array, scores: Array) -> int:
+    if wanted.shape != found.shape:
+        raise NotExact(f"{where}: shape {found.shape} in the place of {wanted.shape}")
+    differ = wanted != found
+    if wanted.ndim == 2:
+        differ = differ.any(axis=1)
+    if (differ & ~_tied(scores)).any():
+        raise NotExact(f"{where}: {int(differ.sum())} labels differ, and not at a tie")
+    return int(differ.sum())
+
+
+def _scores(reference: _Reference, plan: Plan, rows: list[Row]) -> Array | None:
+    """Return scikit-learn's scores, shape (n,) or (n, classes), if it is a classifier; else None."""
+    if not hasattr(reference.estimator, "classes_"):
+        return None
+    for method in ("decision_function", "predict_proba"):
+        if method in plan.methods:
+            found = reference.ask(method, rows)
+            if isinstance(found, np.ndarray) and found.dtype.kind == "f":
+                return found
+    return np.tile([0.0, 1.0], (len(rows), 1))
+
+
+def _tied(scores: Array) -> Array:
+    """Return where the two best scores differ by no more than rounding could."""
+    largest = float(np.abs(scores[np.isfinite(scores)]).max(initial=0))
+    size = TOLERANCE.get(str(scores.dtype), 1e-12) * max(1.0, largest)
+    if scores.ndim == 1:
+        return np.abs(scores) <= size
+    best = np.sort(scores, axis=1)
+    return np.asarray(best[:, -1] - best[:, -2] <= size)
+
+
+def _median(ask: Any, rows: Sequence[Row]) -> float:
+    seconds = []
+    for row in rows:
+        began = time.perf_counter()
+        ask(row)
+        seconds.append(time.perf_counter() - began)
+    return float(np.median(seconds)) if seconds else float("nan")

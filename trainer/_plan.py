@@ -1,0 +1,132 @@
+"""A version's row plan: converted, compared with its pipeline, shipped only if exact.
+
+    plan_for(estimator, X, ...) -> (file, report)       file is None where there is no plan; report says why
+
+Compared are rows of the data, and rows made from them: missing values in every nullable field, categories never
+seen, extremes, and the thresholds of trees with their neighbours.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from mlshared._schema import Schema
+from mlshared.errors import InputError
+from mlshared.manifest import Field
+from mlshared.plan import Plan
+
+from ._exact import Comparison, NotExact, Row, compare
+from .converters import NotConvertible, convert
+
+DATA_ROWS: Final = 8192
+MADE_ROWS: Final = 2048
+BASES: Final = 16
+UNSEEN: Final = "mlshared-unseen"
+EXTREMES: Final = (0.0, -0.0, 1.0, -1.0, 1e-300, 1e9, -1e9, 1e30, -1e30)
+WILD: Final = (float("inf"), float("-inf"), 1e39, -1e300)
+WILD_FIELDS: Final = 3
+
+
+def plan_for(
+    estimator: Any,
+    X: Any,  # noqa: N803 - scikit-learn's name
+    *,
+    kind: Any,
+    fields: Sequence[Field],
+    categories: dict[str, list[Any]],
+) -> tuple[bytes | None, str]:
+    """Return a plan's file and one line about it.
+
+    Args:
+        estimator: Fitted.
+        X: Rows like those it was fitted on, shape (n, columns).
+        kind: ``fields``, ``array`` or ``text``.
+        fields: What it reads.
+        categories: Of columns with a pandas category dtype.
+    """
+    schema = Schema(fields, kind, categories)
+    try:
+        converted = convert.converted(estimator, fields, categories)
+        data = _data_rows(X, schema)
+        made = list(_made_rows(data[:BASES], schema, converted.plan))
+        wild = list(_wild_rows(data[:1], schema))
+        seen = compare(estimator, converted.plan, schema, [*data, *made], wild, rounding=converted.rounding)
+    except (NotConvertible, NotExact) as error:
+        return None, f"no plan: {error}"
+    return converted.data, _line(seen)
+
+
+def _line(seen: Comparison) -> str:
+    ties = f" ({seen.ties} at a tie)" if seen.ties else ""
+    slow = f"{seen.reference_seconds * 1e3:.1f} ms"
+    return f"plan: equal on {seen.rows:,} rows{ties}, {seen.plan_seconds * 1e6:.1f} us a row (scikit-learn {slow})"
+
+
+def _data_rows(X: Any, schema: Schema) -> list[Row]:  # noqa: N803
+    """Return checked rows of the data, evenly spread."""
+    every = max(1, len(X) // DATA_ROWS) if hasattr(X, "__len__") else max(1, X.shape[0] // DATA_ROWS)
+    if schema.input == "text":
+        return schema.rows([str(text) for text in list(X)[::every][:DATA_ROWS]])
+    if hasattr(X, "iloc"):
+        return schema.rows(X[list(schema.names)].iloc[::every].iloc[:DATA_ROWS].to_dict("records"))
+    part = X[::every][:DATA_ROWS]
+    values = part.toarray() if hasattr(part, "toarray") else np.asarray(part)
+    return schema.rows([dict(zip(schema.names, row, strict=True)) for row in values.tolist()])
+
+
+def _made_rows(bases: Sequence[Row], schema: Schema, plan: Plan) -> Iterator[Row]:
+    """Yield checked rows like the data's, but for one field each; then mixtures of all."""
+    turns = plan.thresholds()
+    levels = {field.name: [*_levels(field), *turns.get(field.name, ())] for field in schema.fields}
+    made = 0
+    for field, values in levels.items():
+        for number, value in enumerate(values[: MADE_ROWS // max(1, len(levels))]):
+            row = _checked({**bases[number % len(bases)], field: value}, schema)
+            if row is not None:
+                made += 1
+                yield row
+    random = np.random.default_rng(20261123)
+    for _ in range(MADE_ROWS - made):
+        base = bases[int(random.integers(len(bases)))]
+        mixed = {
+            name: values[int(random.integers(len(values)))]
+            if values and random.random() < 0.5
+            else base[name]
+            for name, values in levels.items()
+        }
+        row = _checked(mixed, schema)
+        if row is not None:
+            yield row
+
+
+def _levels(field: Field) -> Iterator[Any]:
+    if field.nullable:
+        yield None
+    if field.enum is not None:
+        yield from field.enum
+    elif field.kind == "boolean":
+        yield from (True, False)
+    elif field.kind == "text" or (field.kind == "category" and field.value_type == "str"):
+        yield from (UNSEEN, "", " ", "\u00e9\u00df\u4e2d", "A" * 200)
+    elif field.kind in {"number", "category"}:
+        yield from (EXTREMES if field.dtype.startswith("float") else (0, 1, -1, 7, 127, 10**6, -(10**6)))
+
+
+def _wild_rows(bases: Sequence[Row], schema: Schema) -> Iterator[Row]:
+    numbers = [
+        field.name for field in schema.fields if field.kind == "number" and field.dtype.startswith("float")
+    ]
+    for name in numbers[:: max(1, len(numbers) // WILD_FIELDS)][:WILD_FIELDS]:
+        for base in bases:
+            for value in WILD:
+                row = _checked({**base, name: value}, schema)
+                if row is not None:
+                    yield row
+
+
+def _checked(row: Row, schema: Schema) -> Row | None:
+    try:
+        return schema.row(row)
+    except InputError:
+        return None  # the door refuses it before any plan could
