@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from mlshared.errors import IntegrityError
+from mlshared.errors import InputError, IntegrityError
 from mlshared.plan._normal import ppf
 from mlshared.plan._step import Array, Compiled, Shape, Step, only
 
@@ -65,6 +65,20 @@ def power(step: Step, inputs: tuple[Shape, ...]) -> Compiled:
     def run(x: Array) -> Array:
         with np.errstate(all="ignore"):
             return function(x, lambdas)
+
+    return Compiled(shape, run)
+
+
+def positive(step: Step, inputs: tuple[Shape, ...]) -> Compiled:
+    """Refuse a number that is not above 0, as Box-Cox does; a missing one passes."""
+    shape = only(step, inputs)
+
+    def run(x: Array) -> Array:
+        if (x <= 0).any():
+            raise InputError(
+                [{"field": "input", "message": "the model refuses numbers that are not above 0"}]
+            )
+        return x
 
     return Compiled(shape, run)
 

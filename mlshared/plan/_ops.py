@@ -26,6 +26,7 @@ OPS: Final[dict[str, Callable[[Step, tuple[Shape, ...]], Compiled]]] = {
     "decide": _basic.decide,
     "clip": _elementwise.clip,
     "map": _elementwise.map_,
+    "positive": _elementwise.positive,
     "power": _elementwise.power,
     "quantile": _elementwise.quantile,
     "bin": _elementwise.bin_,

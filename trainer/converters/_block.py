@@ -159,7 +159,19 @@ class Block:
 
     def fields(self) -> "list[Field | None]":
         """Return the field each column is, unchanged; None for one that was computed."""
-        return [self.builder.fields.get(column.origin or "") for column in self.columns]
+        known = self.builder.fields
+        return [None if column.origin is None else known.get(column.origin) for column in self.columns]
+
+    def unified(self) -> "Block":
+        """Return the columns in their common dtype, as one array would hold them."""
+        steps = {column.step for column in self.columns}
+        if (
+            self.labelled()
+            or None in steps
+            or len({self.builder.shapes[i].dtype for i in steps if i is not None}) < 2
+        ):
+            return self
+        return self._after(self.step(), self.names).stored(sparse=self.sparse)
 
     def labelled(self) -> bool:
         """Return whether any column is labels."""
