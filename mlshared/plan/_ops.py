@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-from mlshared.plan import _basic, _elementwise, _ensemble, _expand, _points
+from mlshared.plan import _basic, _counts, _elementwise, _ensemble, _expand, _models, _points, _text
 from mlshared.plan._forest import forest
 from mlshared.plan._step import Compiled, Shape, Step
 from mlshared.plan._trees import trees
@@ -22,6 +22,8 @@ OPS: Final[dict[str, Callable[[Step, tuple[Shape, ...]], Compiled]]] = {
     "encode": _basic.encode,
     "lookup": _basic.lookup,
     "linear": _basic.linear,
+    "squares": _models.squares,
+    "posterior": _models.posterior,
     "link": _basic.link,
     "decide": _basic.decide,
     "clip": _elementwise.clip,
@@ -48,5 +50,19 @@ OPS: Final[dict[str, Callable[[Step, tuple[Shape, ...]], Compiled]]] = {
     "distances": _points.distances,
     "mixture": _points.mixture,
     "forest": forest,
+    "tokens": _text.tokens,
+    "count": _text.count,
+    "tfidf": _text.tfidf,
+    "dense": _counts.dense,
+}
+# What does the same on counts, or on counts beside blocks.
+ON_COUNTS: Final[dict[str, Callable[[Step, tuple[Shape, ...]], Compiled]]] = {
+    "gather": _counts.gather,
+    "check": _counts.check,
+    "affine": _counts.affine,
+    "normalize": _counts.normalize,
+    "linear": _counts.linear,
+    "tfidf": _text.tfidf,
+    "dense": _counts.dense,
 }
 READS: Final = frozenset({"number", "labels"})

@@ -12,6 +12,7 @@ than one that is almost right.
 
 from . import (
     _boosting,
+    _classes,
     _compose,
     _decomposition,
     _encoders,
@@ -19,12 +20,14 @@ from . import (
     _expansions,
     _forests,
     _imputers,
+    _layers,
     _linear,
     _points,
     _scalers,
     _selection,
     _several,
     _svm,
+    _text,
     _wrappers,
 )
 from ._block import Block, NotConvertible, Outputs, combine, join
@@ -40,12 +43,15 @@ convert = Convert(
         **_selection.CONVERTERS,
         **_decomposition.CONVERTERS,
         **_linear.CONVERTERS,
+        **_classes.CONVERTERS,
+        **_layers.CONVERTERS,
         **_boosting.CONVERTERS,
         **_wrappers.CONVERTERS,
         **_ensembles.CONVERTERS,
         **_several.CONVERTERS,
         **_svm.CONVERTERS,
         **_points.CONVERTERS,
+        **_text.CONVERTERS,
         **_forests.CONVERTERS,
     }
 )
