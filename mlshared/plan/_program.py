@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from mlshared.errors import IntegrityError, UnsupportedFormat
-from mlshared.plan._ops import FORMAT, OPS
+from mlshared.plan._ops import FORMAT, ON_COUNTS, OPS
 from mlshared.plan._step import Array, Compiled, Shape, Step
 
 MAX_STEPS: Final = 100_000
@@ -86,6 +86,8 @@ def compile_step(step: Step, inputs: tuple[Shape, ...]) -> Compiled:
     make = OPS.get(step.op)
     if make is None:
         raise UnsupportedFormat(f"the plan has a step {step.op[:40]!r}, unknown here: upgrade mlshared")
+    if any(shape.kind == "counts" for shape in inputs):
+        make = ON_COUNTS.get(step.op, make)
     return make(step, inputs)
 
 

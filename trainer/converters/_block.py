@@ -18,6 +18,7 @@ import numpy as np
 from mlshared.errors import IntegrityError, MlsharedError
 from mlshared.manifest import Field
 from mlshared.plan import Shape, Step
+from mlshared.plan._ops import ON_COUNTS
 from mlshared.plan._program import compile_step
 from mlshared.plan._step import Array
 
@@ -87,6 +88,8 @@ class Builder:
 
     def add(self, step: Step) -> int:
         """Append a step, checked as a client will check it; the same step again is the same one."""
+        if step.op not in ON_COUNTS:
+            step = replace(step, inputs=tuple(self.as_block(i) for i in step.inputs))
         for number, known in enumerate(self.steps):
             if _same(step, known):
                 return number
@@ -97,6 +100,10 @@ class Builder:
         self.steps.append(step)
         self.shapes.append(compiled.shape)
         return len(self.steps) - 1
+
+    def as_block(self, number: int) -> int:
+        """Return the step that gives counts with their zeros, as a block; other steps are what they are."""
+        return self.add(Step("dense", (number,))) if self.shapes[number].kind == "counts" else number
 
     @contextmanager
     def inside(self, what: str) -> Iterator[None]:
@@ -164,12 +171,9 @@ class Block:
 
     def unified(self) -> "Block":
         """Return the columns in their common dtype, as one array would hold them."""
-        steps = {column.step for column in self.columns}
-        if (
-            self.labelled()
-            or None in steps
-            or len({self.builder.shapes[i].dtype for i in steps if i is not None}) < 2
-        ):
+        steps = [column.step for column in self.columns if column.step is not None]
+        dtypes = {self.builder.shapes[step].dtype for step in steps}
+        if self.labelled() or len(steps) < self.width or len(dtypes) < 2:
             return self
         return self._after(self.step(), self.names).stored(sparse=self.sparse)
 

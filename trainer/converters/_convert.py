@@ -142,7 +142,7 @@ def _packed(builder: Builder, outputs: Outputs) -> bytes:
 
 def _output(method: str, found: "Block | list[Block]", outputs: Outputs) -> dict[str, Any]:
     blocks = found if isinstance(found, list) else [found]
-    numbers = [block.step() for block in blocks]
+    numbers = [block.builder.as_block(block.step()) for block in blocks]
     shapes = [block.builder.shapes[number] for block, number in zip(blocks, numbers, strict=True)]
     if method == "predict" and outputs.classes:
         classes = [array.tolist() for array in outputs.classes]
