@@ -1,0 +1,118 @@
+"""One row through a forest: its columns filled in field by field, then all trees at once.
+
+What follows the forest is Python for the usual ends, probabilities, a label or a number; else the steps
+themselves, on arrays of one row.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from mlshared.plan._forest import Forest
+from mlshared.plan._program import Output, Program
+from mlshared.plan._row_columns import ERRORS, columns
+from mlshared.plan._step import Array
+
+Row = Mapping[str, Any]
+Answer = Callable[[Row], Any]
+
+
+def forest_row(program: Program, output: Output, otherwise: Answer) -> Answer | None:
+    """Return a function of one checked row, or None if the output is not that of one forest over fields.
+
+    Args:
+        program: The plan's.
+        output: How the method is answered.
+        otherwise: Answers a row by the definition.
+    """
+    number = _only_forest(program, output)
+    fill = None if number is None else columns(program, program.steps[number].inputs[0])
+    if number is None or fill is None:
+        return None
+    forest = program.compiled[number].run
+    assert isinstance(forest, Forest)
+    walk, tail = forest.row, _tail(program, output, number)
+
+    def answer(row: Row) -> Any:
+        try:
+            x = fill(row)
+        except ERRORS:
+            return otherwise(row)
+        return tail(walk(x))
+
+    if forest.copies == 1:
+        return answer
+    spread = forest.spread
+
+    def answer_spread(row: Row) -> Any:
+        try:
+            x = fill(row)
+        except ERRORS:
+            return otherwise(row)
+        return tail(walk(spread(x)))
+
+    return answer_spread
+
+
+def _only_forest(program: Program, output: Output) -> int | None:
+    """Return the one step `forest` that all of the output comes from; None if anything else goes into it."""
+    found, waiting = set(), list(output.steps)
+    while waiting:
+        number = waiting.pop()
+        step = program.steps[number]
+        if step.op == "forest":
+            found.add(number)
+        elif step.inputs:
+            waiting.extend(step.inputs)
+        else:
+            return None
+    return found.pop() if len(found) == 1 else None
+
+
+def _tail(program: Program, output: Output, forest: int) -> Callable[[Array], Any]:
+    """Return what makes the answer of the forest's sums, shape (outputs,)."""
+    if output.steps == (forest,) and output.form == "block":
+        return _as_list
+    if output.steps == (forest,) and output.form == "column":
+        return _as_number
+    classes = [np.array(list(each), dtype=output.dtype).tolist() for each in output.classes]
+    last = program.steps[output.steps[0]]
+    if len(classes) == 1 and last.inputs == (forest,) and last.params.get("rule") == "argmax":
+        (labels,) = classes
+        return lambda sums: labels[sums.argmax()]
+    return _by_steps(program, output, forest, classes)
+
+
+def _as_list(sums: Array) -> Any:
+    return sums.tolist()
+
+
+def _as_number(sums: Array) -> Any:
+    return sums.item()
+
+
+def _by_steps(
+    program: Program, output: Output, forest: int, classes: list[list[Any]]
+) -> Callable[[Array], Any]:
+    """Return the rest of the steps, as they are defined, on one row."""
+    after = {forest}
+    steps = []
+    for number in range(forest + 1, max(output.steps) + 1):
+        inputs = program.steps[number].inputs
+        if inputs and after.issuperset(inputs):
+            after.add(number)
+            steps.append((number, program.compiled[number].run, inputs))
+
+    def tail(sums: Array) -> Any:
+        values = {forest: sums[None, :]}
+        for number, run, inputs in steps:
+            values[number] = run(*(values[i] for i in inputs))
+        found = [values[number][0].tolist() for number in output.steps]
+        if output.form == "labels":
+            found = [labels[code] for labels, (code,) in zip(classes, found, strict=True)]
+        elif output.form == "column":
+            found = [value for (value,) in found]
+        return found if len(found) > 1 or output.form == "list" else found[0]
+
+    return tail
