@@ -8,52 +8,78 @@
 Tables are not touched: they are answered with the arrays the estimator returns.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from mlshared.manifest import Manifest, Scalar
+from mlshared.manifest import Manifest
 
 
-def plain(method: str, answer: Any, manifest: Manifest) -> Any:
-    """Return an estimator's answer to a one-row table as plain Python.
+def values(method: str, answer: Any) -> Any:
+    """Return an estimator's answer to a one-row table as a scalar, a list of values, or a list of such lists.
 
     Args:
         method: The method that answered.
         answer: Array of shape (1,) or (1, k), a list of such arrays, or a sparse matrix.
-        manifest: Of the version that answered; names its classes and targets.
     """
     if isinstance(answer, list):
-        return _by_target(answer, manifest)
+        return [np.asarray(each)[0].tolist() for each in answer]
     if hasattr(answer, "toarray"):
         answer = answer.toarray()
-    row = np.asarray(answer)[0]
-    if row.ndim == 0:
-        return _scalar(row[()])
-    values = row.tolist()
-    if method == "predict" or (manifest.targets and len(manifest.targets) == len(values)):
-        return dict(zip(_targets(manifest, len(values)), values, strict=True))
-    classes = manifest.classes
-    if classes is not None and method != "transform" and len(classes) == len(values):
-        return dict(zip(classes, values, strict=True))
+    array = np.asarray(answer)
+    if method == "transform":
+        return array.reshape(-1).tolist()
+    first = array[0]
+    return first.tolist() if isinstance(first, np.ndarray | np.generic) else first
+
+
+def naming(method: str, manifest: Manifest) -> Callable[[Any], Any]:
+    """Return what names the values of one answer by class or target: scalar or lists -> scalar or dicts.
+
+    Args:
+        method: The method that answers: its values are a scalar, a list of k values, or for several targets a
+            list of lists.
+        manifest: Names classes and targets.
+    """
+    if method == "transform":
+        return _as_it_is  # never by target or class, though there may be as many
+    classes, targets = manifest.classes, manifest.targets
+    if targets is None and classes is not None and method != "predict":
+        if len(classes) == 2:
+            no, yes = classes
+            return lambda values: {no: values[0], yes: values[1]} if _is_pair(values) else values
+        return lambda values: _zipped(classes, values)
+    return lambda values: _by_target(values, manifest, method)
+
+
+def _as_it_is(values: Any) -> Any:
     return values
 
 
-def _by_target(answers: list[Any], manifest: Manifest) -> dict[str, Any]:
-    answer: dict[str, Any] = {}
-    per_target = manifest.classes or ()
-    for position, target in enumerate(_targets(manifest, len(answers))):
-        values = np.asarray(answers[position])[0].tolist()
-        classes = per_target[position] if position < len(per_target) else ()
-        named: tuple[Scalar, ...] = classes if isinstance(classes, tuple) else ()
-        answer[target] = dict(zip(named, values, strict=True)) if len(named) == len(values) else values
-    return answer
+def _is_pair(values: Any) -> bool:
+    return type(values) is list and len(values) == 2
 
 
-def _targets(manifest: Manifest, count: int) -> tuple[str, ...]:
+def _zipped(names: tuple[Any, ...], values: Any) -> Any:
+    if not isinstance(values, list) or len(values) != len(names):
+        return values
+    return dict(zip(names, values, strict=True))
+
+
+def _by_target(values: Any, manifest: Manifest, method: str) -> Any:
+    if not isinstance(values, list):
+        return values
     targets = manifest.targets
-    return targets if targets and len(targets) == count else tuple(f"y{i}" for i in range(count))
-
-
-def _scalar(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
+    if targets is None or len(targets) != len(values):
+        if method != "predict":
+            return values
+        targets = tuple(f"y{position}" for position in range(len(values)))
+    if not any(isinstance(value, list) for value in values):
+        return dict(zip(targets, values, strict=True))
+    per_target = manifest.classes or ()
+    named: dict[str, Any] = {}
+    for position, target in enumerate(targets):
+        names = per_target[position] if position < len(per_target) else ()
+        named[target] = _zipped(names, values[position]) if isinstance(names, tuple) else values[position]
+    return named

@@ -5,10 +5,12 @@ is brought to them. One row is answered with one OpenMP thread: a parallel regio
 busy process was seen to take half a second.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from mlshared import _frames
+from mlshared._answers import values
 from mlshared._schema import Schema
 from mlshared.errors import InputError
 
@@ -32,6 +34,10 @@ class EstimatorPredictor:
         """Return the estimator's own answer to checked rows, an array of shape (n, ...) or a list of such."""
         with self._one_thread():
             return self._ask(method, _frames.frame(rows, self._schema))
+
+    def one(self, method: str) -> Callable[[Row], Any]:
+        """Return the function that answers one checked row: a scalar, or lists of values."""
+        return lambda row: values(method, self.rows(method, [row]))
 
     def table(self, method: str, table: Any) -> Any:
         """Return the estimator's own answer to a user's table, checked first."""

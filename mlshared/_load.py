@@ -20,15 +20,26 @@ from mlshared._envelope import MAX_ENTRY_BYTES
 from mlshared._estimator import EstimatorPredictor, set_one_job
 from mlshared._features import source_sha256
 from mlshared._following import Target
+from mlshared._planned import LazyEstimator, PlanPredictor
 from mlshared._schema import Schema
-from mlshared.errors import EnvironmentMismatch, FeatureSkew, IntegrityError, StorageError, UnsupportedFormat
+from mlshared.errors import (
+    EnvironmentMismatch,
+    FeatureSkew,
+    IntegrityError,
+    MlsharedError,
+    StorageError,
+    UnsupportedFormat,
+)
 from mlshared.events import Hook
 from mlshared.manifest import Artifact, Manifest, Stored
 from mlshared.model import ModelVersion, RowFunction
+from mlshared.plan import load_plan
 from mlshared.settings import Settings
 from mlshared.store import Store, open_manifest
 
-KNOWN_KINDS: Final = _artifact.ESTIMATOR_KINDS | {"golden", "categories"}
+KNOWN_KINDS: Final = _artifact.ESTIMATOR_KINDS | {"plan", "golden", "categories"}
+PLAN_TOLERANCE: Final = 1e-9
+ESTIMATOR_TOLERANCE: Final = 1e-6
 SLOWEST_BYTES_PER_SECOND: Final = 1e6
 
 
@@ -78,7 +89,7 @@ def fetch(host: Host, store_id: str, model: str, target: Target) -> Bundle:
     """
     stored = _manifest(host, store_id, model, target)
     check_policy(stored.entry)
-    wanted = [a for a in stored.entry.artifacts if a.kind in KNOWN_KINDS]
+    wanted = [a for a in stored.entry.artifacts if a.kind in _kinds(stored.entry)]
     blobs = {a.kind: _blob(host, stored.entry, a, cached_only=target.cached_only) for a in wanted}
     return Bundle(stored, blobs)
 
@@ -91,17 +102,18 @@ def check_policy(manifest: Manifest) -> None:
         EnvironmentMismatch: If its estimator needs a library that is absent, or another minor release of
             scikit-learn.
     """
+    kinds = _kinds(manifest)
     for artifact in manifest.artifacts:
         if artifact.required and artifact.kind not in KNOWN_KINDS:
             raise UnsupportedFormat(f"needs an artifact of kind {artifact.kind[:40]!r}: upgrade mlshared")
-        if artifact.kind in _artifact.ESTIMATOR_KINDS:
+        if artifact.kind in _artifact.ESTIMATOR_KINDS and "plan" not in kinds:
             _check_libraries(artifact.requires)
-    if not any(artifact.kind in _artifact.ESTIMATOR_KINDS for artifact in manifest.artifacts):
+    if not kinds & (_artifact.ESTIMATOR_KINDS | {"plan"}):
         raise UnsupportedFormat("has no artifact that this release can predict with: upgrade mlshared")
 
 
 def assemble(
-    bundle: Bundle, target: Target, *, features: RowFunction | None, trusted_types: Iterable[str]
+    bundle: Bundle, target: Target, *, features: RowFunction | None, settings: Settings
 ) -> ModelVersion:
     """Return a version that answers its golden rows as it did at publish.
 
@@ -116,26 +128,87 @@ def assemble(
         )
     categories = json.loads(bundle.blobs["categories"]) if "categories" in bundle.blobs else {}
     schema = Schema(manifest.fields, manifest.input, categories)
-    kind = next(kind for kind in sorted(_artifact.ESTIMATOR_KINDS) if kind in bundle.blobs)
-    estimator = _artifact.load_estimator(bundle.blobs[kind], kind, trusted_types)
-    set_one_job(estimator)
+    predictor = _predictor(bundle, schema, settings)
     version = ModelVersion(
         manifest=manifest,
         manifest_sha256=bundle.stored.sha256,
         released_at=target.released_at,
         trust="unverified" if bundle.stored.signed else "unsigned",
         schema=schema,
-        predictor=EstimatorPredictor(estimator, schema),
-        estimator=estimator,
+        predictor=predictor,
+        plan=predictor.plan if isinstance(predictor, PlanPredictor) else None,
         features=features,
     )
-    golden = bundle.blobs.get("golden")
-    if golden is None:
-        raise IntegrityError("has no golden rows, so it cannot be tested before it serves")
+    golden = _golden(bundle.blobs)
     if features is not None and manifest.features is not None:
         _selftest.check_features(version.checked, golden)
-    _selftest.self_test(version.answer, golden)
+    tolerance = ESTIMATOR_TOLERANCE if version.plan is None else PLAN_TOLERANCE
+    _selftest.self_test(version.answer, golden, tolerance)
     return version
+
+
+def fill_estimator(host: Host, version: ModelVersion) -> None:
+    """Load the estimator of a version with a plan, if somebody has asked for it.
+
+    Raises:
+        MlsharedError: If it cannot be loaded here; the plan goes on answering.
+    """
+    predictor = version.predictor
+    if not isinstance(predictor, PlanPredictor) or not predictor.lazy.wanted:
+        return
+    try:
+        loaded = _loaded_estimator(host, version)
+    except (MlsharedError, OSError, MemoryError) as error:
+        predictor.lazy.settle(problem=error)
+        raise
+    predictor.lazy.settle(predictor=loaded)
+
+
+def _loaded_estimator(host: Host, version: ModelVersion) -> EstimatorPredictor:
+    manifest = version.manifest
+    artifact = next((a for a in manifest.artifacts if a.kind in _artifact.ESTIMATOR_KINDS), None)
+    if artifact is None:
+        raise UnsupportedFormat(f"{version.ref} has no estimator that this release can load")
+    _check_libraries(artifact.requires)
+    data = _blob(host, manifest, artifact, cached_only=False)
+    predictor = _estimator_predictor(data, artifact.kind, version.schema, host.settings)
+    golden = manifest.artifact("golden")
+    if golden is not None:
+        rows = _blob(host, manifest, golden, cached_only=False)
+        _selftest.self_test(
+            lambda method, raw: predictor.rows(method, [version.checked(row) for row in raw]), rows
+        )
+    return predictor
+
+
+def _predictor(bundle: Bundle, schema: Schema, settings: Settings) -> PlanPredictor | EstimatorPredictor:
+    if "plan" in bundle.blobs:
+        plan = load_plan(bundle.blobs["plan"])
+        lacking = set(bundle.manifest.methods) - set(plan.methods)
+        if lacking or not set(plan.fields) <= set(schema.names):
+            raise IntegrityError("the plan does not answer what the manifest says it does")
+        return PlanPredictor(plan, schema, LazyEstimator(), min_rows=settings.estimator_min_rows)
+    kind = next(kind for kind in sorted(_artifact.ESTIMATOR_KINDS) if kind in bundle.blobs)
+    return _estimator_predictor(bundle.blobs[kind], kind, schema, settings)
+
+
+def _estimator_predictor(data: bytes, kind: str, schema: Schema, settings: Settings) -> EstimatorPredictor:
+    estimator = _artifact.load_estimator(data, kind, settings.trusted_types)
+    set_one_job(estimator)
+    return EstimatorPredictor(estimator, schema)
+
+
+def _golden(blobs: dict[str, bytes]) -> bytes:
+    golden = blobs.get("golden")
+    if golden is None:
+        raise IntegrityError("has no golden rows, so it cannot be tested before it serves")
+    return golden
+
+
+def _kinds(manifest: Manifest) -> set[str]:
+    """Return the kinds of artifact to fetch: with a plan, no estimator before somebody asks for it."""
+    kinds = {artifact.kind for artifact in manifest.artifacts} & KNOWN_KINDS
+    return kinds - _artifact.ESTIMATOR_KINDS if "plan" in kinds else kinds
 
 
 def _manifest(host: Host, store_id: str, model: str, target: Target) -> Stored[Manifest]:

@@ -18,7 +18,7 @@ from typing import Final
 
 from mlshared._features import source_sha256
 from mlshared._following import Follower, Target, follow
-from mlshared._load import Bundle, Host, assemble, fetch, fingerprint
+from mlshared._load import Bundle, Host, assemble, fetch, fill_estimator, fingerprint
 from mlshared._ref import Ref
 from mlshared._verdicts import Verdicts, backoff
 from mlshared.errors import ArtifactError, MlsharedError, ModelNotReady, NotPublished, StorageError
@@ -86,6 +86,7 @@ class Refresher:
         """Do what is due; called every second or so. What goes wrong is noted, not raised."""
         self._keep_house()
         self._cycle(now=False)
+        self._fill_estimator()
 
     def refresh(self) -> None:
         """Run a whole cycle now.
@@ -228,8 +229,7 @@ class Refresher:
         bundle, self._bundle = self._bundle, None
         if bundle is None or bundle.stored.sha256 != target.manifest_sha256:
             bundle = fetch(self._host, self._store_id, self._ref.model, target)
-        trusted = self._host.settings.trusted_types
-        return assemble(bundle, target, features=self.model.features, trusted_types=trusted)
+        return assemble(bundle, target, features=self.model.features, settings=self._host.settings)
 
     def _swap(self, version: ModelVersion, seconds: float) -> None:
         previous = self.model.loaded
@@ -273,6 +273,15 @@ class Refresher:
         if now - self._touched > TOUCH_SECONDS and self.model.loaded is not None:
             self._keep(self.model.loaded)
             self._touched = now
+
+    def _fill_estimator(self) -> None:
+        version = self.model.loaded
+        if version is not None:
+            try:
+                fill_estimator(self._host, version)
+            except (MlsharedError, OSError, MemoryError) as error:
+                reason = f"{type(error).__name__}: {error}"
+                self._warn(f"tables go on being answered by the plan of {version.ref}: {reason}")
 
     def _keep(self, version: ModelVersion) -> None:
         """Mark a version's blobs as in use, and let the cache drop what nobody uses."""

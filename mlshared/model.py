@@ -17,10 +17,11 @@ from typing import Any, Final, Protocol
 
 from pydantic import BaseModel
 
-from mlshared._answers import plain
+from mlshared._answers import naming
 from mlshared._schema import Schema
 from mlshared.errors import MlsharedError, ModelNotReady
 from mlshared.manifest import Manifest
+from mlshared.plan import Plan
 
 Row = dict[str, Any]
 RowFunction = Callable[[dict[str, Any]], Mapping[str, Any]]
@@ -28,7 +29,16 @@ _RAISE: Final[Any] = object()
 
 
 class Predictor(Protocol):
-    """Answers checked input; an estimator, or later a row plan, stands behind it."""
+    """Answers checked input; a row plan or an estimator stands behind it."""
+
+    @property
+    def estimator(self) -> Any:
+        """The fitted estimator."""
+        ...
+
+    def one(self, method: str) -> Callable[[Row], Any]:
+        """Return the function that answers one checked row: a scalar, or lists of values."""
+        ...
 
     def rows(self, method: str, rows: list[Row]) -> Any:
         """Return the answer to checked rows: an array of shape (n, ...) or a list of them, one a target."""
@@ -47,8 +57,10 @@ class ModelVersion:
         manifest: Everything known about it.
         released_at: When it was released under the alias it was loaded for; None if it was not.
         trust: ``"unsigned"``: nobody's signature was checked.
+        schema: Of the rows it reads.
+        predictor: What answers checked rows.
         plan: The row plan, or None where the estimator answers.
-        estimator: The fitted scikit-learn estimator.
+        features: The app's feature function, or None.
     """
 
     manifest: Manifest
@@ -57,9 +69,25 @@ class ModelVersion:
     trust: str
     schema: Schema
     predictor: Predictor
-    estimator: Any = None
-    plan: Any = None
+    plan: Plan | None = None
     features: RowFunction | None = None
+    _asks: dict[str, Callable[[Any], Any]] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        asks = {
+            method: _asker(method, self.manifest, self.schema, self.predictor, self.features)
+            for method in self.manifest.methods
+        }
+        object.__setattr__(self, "_asks", asks)
+
+    @property
+    def estimator(self) -> Any:
+        """The fitted scikit-learn estimator; with a plan, it is fetched and loaded at first use.
+
+        Raises:
+            MlsharedError: If it cannot be fetched or loaded here.
+        """
+        return self.predictor.estimator
 
     @property
     def name(self) -> str:
@@ -117,26 +145,42 @@ class ModelVersion:
         return f"<ModelVersion {self.ref}>"
 
     def _method(self, method: str) -> Callable[[Any], Any]:
-        if method not in self.manifest.methods:
+        ask = self._asks.get(method)
+        if ask is None:
             has = ", ".join(self.manifest.methods)
             raise AttributeError(f"{self.ref} has no {method}; it has {has}")
-        return lambda x: self._ask(method, x)
-
-    def _ask(self, method: str, x: Any) -> Any:
-        if self.schema.is_row(x):
-            return plain(method, self.predictor.rows(method, [self.checked(x)]), self.manifest)
-        if isinstance(x, list | tuple):
-            return self.answer(method, list(x))
-        if self.features is not None and hasattr(x, "to_dict"):
-            return self.answer(method, x.to_dict(orient="records"))
-        return self.predictor.table(method, x)
+        return ask
 
     def _raw(self, row: Any) -> Any:
-        if self.features is None:
-            return row
-        if isinstance(row, BaseModel):
-            row = row.model_dump()
-        return self.features(dict(row)) if isinstance(row, Mapping) else row
+        return row if self.features is None else derived(row, self.features)
+
+
+def _asker(
+    method: str, manifest: Manifest, schema: Schema, predictor: Predictor, features: RowFunction | None
+) -> Callable[[Any], Any]:
+    """Return the function that answers one method; it knows nothing of the version, which so has no cycle."""
+    check, one, name = schema.row, predictor.one(method), naming(method, manifest)
+
+    def ask(x: Any) -> Any:
+        if type(x) is dict and features is None:
+            return name(one(check(x)))
+        if schema.is_row(x):
+            return name(one(check(x if features is None else derived(x, features))))
+        if features is not None and hasattr(x, "to_dict"):
+            x = x.to_dict(orient="records")
+        if isinstance(x, list | tuple):
+            rows = list(x) if features is None else [derived(row, features) for row in x]
+            return predictor.rows(method, schema.rows(rows))
+        return predictor.table(method, x)
+
+    return ask
+
+
+def derived(row: Any, features: RowFunction) -> Any:
+    """Return what a feature function makes of a raw row; what is no row goes on to be refused."""
+    if isinstance(row, BaseModel):
+        row = row.model_dump()
+    return features(dict(row)) if isinstance(row, Mapping) else row
 
 
 class Keeper(Protocol):

@@ -38,6 +38,8 @@ class Settings(BaseModel):
         first_load_seconds: How long a first use waits for a model, in seconds; within a request never over 5.
         idle_seconds: After this many seconds without a prediction a model is no longer polled; its next use
             starts polling again. None: never.
+        estimator_min_rows: Tables of so many rows and more are answered by the estimator where there is a plan
+            as well, once it is loaded.
         trusted_types: Full names of types an estimator may hold beyond this package's own list.
     """
 
@@ -54,6 +56,7 @@ class Settings(BaseModel):
     poll_seconds: Seconds | None = None
     first_load_seconds: Seconds = 10.0
     idle_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    estimator_min_rows: Annotated[int, Field(ge=1)] = 1000
     trusted_types: tuple[str, ...] = ()
 
     @field_validator("store")

@@ -44,6 +44,7 @@ from ._estimators import describe_estimator, dump_estimator, environment
 from ._fields import fields_from_schema, infer_fields
 from ._golden import golden_rows, make_golden
 from ._log import read_log
+from ._plan import plan_for
 from ._raw_fields import raw_fields
 from ._release import ReleaseRefused, check_compatible
 from ._release import release as release_by_person
@@ -207,6 +208,9 @@ def draft(
         fields = fields_from_schema(schema, fields)
     where = environment(data, X)
     blobs = {"skops": data}
+    plan, report = plan_for(estimator, X, kind=kind, fields=fields, categories=categories)
+    if plan is not None:
+        blobs["plan"] = plan
     if categories:
         blobs["categories"] = json.dumps(categories).encode()
     blobs["golden"] = _golden(estimator, X, kind, fields, categories, description, features, raw)
@@ -231,7 +235,7 @@ def draft(
         artifacts=tuple(
             Artifact(
                 kind=each,
-                required=True,
+                required=each != "plan",
                 sha256=hashlib.sha256(blob).hexdigest(),
                 size=len(blob),
                 requires=requires.get(each, {}),
@@ -241,6 +245,7 @@ def draft(
         features=describe_features(features) if features is not None else None,
         environment=where,
         training=training or Training(),
+        plan_report=report,
         labels=dict(labels or {}),
     )
     return Draft(manifest, blobs)
