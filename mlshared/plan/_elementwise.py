@@ -112,7 +112,7 @@ def quantile(step: Step, inputs: tuple[Shape, ...]) -> Compiled:
     Interpolated both ways, because repeated quantiles have two answers; the mean of them is taken.
     """
     shape = only(step, inputs)
-    quantiles = step.array("quantiles", None, shape.width, dtype=shape.dtype)
+    quantiles = step.array("quantiles", None, shape.width)
     references = step.array("references", len(quantiles))
     normal = step.params.get("normal") is True
     every = range(shape.width)

@@ -65,7 +65,7 @@ def _spline_transformer(estimator: SplineTransformer, x: Block) -> Block:
 
 
 def _lines(splines: list[Any], degree: int) -> dict[str, Any]:
-    """Return the values and slopes of the splines at the first and the last base knot: those that are not 0."""
+    """Return values and slopes of the splines at the first and the last base knot: those that are not 0."""
     count = splines[0].c.shape[1]
     reach = max(degree, 1) if degree != 1 else 2
     kept = np.zeros((2, 1, count))

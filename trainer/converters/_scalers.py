@@ -27,8 +27,8 @@ _COMPUTED_IN_FLOAT64: Final = frozenset({"int32", "int64", "uint32", "uint64"})
 # Exact on whole numbers, unless they overflow as integers and not as floats.
 _OTHERWISE_ON_INTEGERS: Final = frozenset({"square", "reciprocal", "absolute", "negative"})
 _ON_SPARSE: Final = frozenset(
-    {"arcsin", "arcsinh", "arctan", "arctanh", "ceil", "deg2rad", "expm1", "floor", "log1p", "rad2deg", "rint",
-     "sign", "sin", "sinh", "sqrt", "tan", "tanh", "trunc"}
+    {"arcsin", "arcsinh", "arctan", "arctanh", "ceil", "deg2rad", "expm1", "floor", "log1p", "rad2deg",
+     "rint", "sign", "sin", "sinh", "sqrt", "tan", "tanh", "trunc"}
 )  # fmt: skip
 
 
@@ -117,12 +117,8 @@ def _quantile_transformer(estimator: QuantileTransformer, x: Block) -> Block:
         x.refuse("a sparse matrix, of which it leaves the zeros as they are")
     normal = estimator.output_distribution == "normal"
     x.builder.rounding |= normal
-    quantiles = np.asarray(estimator.quantiles_)
-    if quantiles.dtype.name != x.dtype and x.dtype == "float64":
-        x.refuse(f"was fitted on {quantiles.dtype}, and reads {x.dtype}")
-    arrays = {"quantiles": quantiles.astype(x.dtype), "references": np.asarray(estimator.references_)}
-    if (arrays["quantiles"] != quantiles).any():
-        x.refuse("quantiles that float32 does not hold")
+    quantiles = np.asarray(estimator.quantiles_, dtype=np.float64)
+    arrays = {"quantiles": quantiles, "references": np.asarray(estimator.references_)}
     return x.check(missing=False).apply("quantile", arrays=arrays, normal=normal)
 
 
