@@ -2,6 +2,7 @@
 
     <cache>/blobs/<sha256>                                 artifacts and manifests, by content
     <cache>/used/<sha256>                                  when a process last used that blob
+    <cache>/hashed/<sha256>                                which file of that blob was hashed, for mapping it
     <cache>/urls/<sha256 of url>                           which store lies at a URL
     <cache>/stores/<id>/<model>/<alias>/<number>.json      remembered entries of an alias's log
     <cache>/stores/<id>/<model>/<alias>/quarantine/...     versions this host found unusable, and why
@@ -71,6 +72,28 @@ class Cache:
             return None
         return data
 
+    def mapped(self, sha256: str, size: int) -> memoryview | None:
+        """Return a blob mapped from the disk, shared with every process that maps it; None where it cannot be.
+
+        Hashed when it is first mapped, and again whenever the file is not, to its last attribute, the one that
+        was hashed then.
+
+        Args:
+            sha256: Of the bytes.
+            size: How many bytes it has.
+        """
+        found = self._folder.map(_blob_key(sha256), limit=size)
+        if found is None:
+            return None
+        view, identity = memoryview(found[0]), found[1].encode()
+        hashed = f"hashed/{sha256}"
+        if self._folder.read(hashed, limit=MAX_ENTRY_BYTES) != identity:
+            if len(view) != size or hashlib.sha256(view).hexdigest() != sha256:
+                self._folder.remove(_blob_key(sha256))
+                return None
+            self._folder.replace(hashed, identity)
+        return view
+
     def put(self, sha256: str, data: bytes) -> None:
         """Keep verified bytes; in memory, if the disk has no room for them and this process has."""
         self._folder.replace(_blob_key(sha256), data)
@@ -92,6 +115,7 @@ class Cache:
         for sha256 in choose_evictions(blobs, used, keep=keep, max_bytes=self._max_bytes):
             self._folder.remove(_blob_key(sha256))
             self._folder.remove(_used_key(sha256))
+            self._folder.remove(f"hashed/{sha256}")
         for sha256 in used.keys() - blobs.keys():
             if _idle(used[sha256]) > IN_USE_SECONDS:
                 self._folder.remove(f"used/{sha256}")

@@ -2,6 +2,7 @@
 
     write_file    temp file in <root>/tmp -> fsync -> link (first one wins) or rename (last one wins)
     read_file     open once without following links -> owner, mode, size -> those bytes
+    map_file      the same, mapped, with an identity that tells whether its bytes may have changed
     refusal       why a folder cannot be used at all: not ours, open to others, on a network
 
 Nothing is ever truncated or rewritten in place: a process that has mapped or opened a file keeps what it had.
@@ -9,6 +10,7 @@ Trouble is an `OSError` here; what to do about it is decided in `_folder`.
 """
 
 import errno
+import mmap
 import os
 import re
 import secrets
@@ -94,6 +96,37 @@ def read_file(path: Path, *, limit: int) -> bytes | None:
     Raises:
         OSError: If it is absent or cannot be read.
     """
+    fd = _open_ours(path, limit)
+    if fd is None:
+        return None
+    with os.fdopen(fd, "rb") as file:
+        data = file.read(limit + 1)
+    return data if len(data) <= limit else None
+
+
+def map_file(path: Path, *, limit: int) -> tuple[mmap.mmap, str] | None:
+    """Return a file mapped for reading, and the identity it has; None as in `read_file`.
+
+    The identity changes whenever the bytes could have: device, inode, size, times of content and of inode.
+
+    Raises:
+        OSError: If it is absent or cannot be mapped.
+    """
+    fd = _open_ours(path, limit)
+    if fd is None:
+        return None
+    try:
+        found = os.fstat(fd)
+        if found.st_size == 0:
+            return None  # cannot be mapped
+        identity = f"{found.st_dev}:{found.st_ino}:{found.st_size}:{found.st_mtime_ns}:{found.st_ctime_ns}"
+        return mmap.mmap(fd, found.st_size, access=mmap.ACCESS_READ), identity
+    finally:
+        os.close(fd)
+
+
+def _open_ours(path: Path, limit: int) -> int | None:
+    """Return a descriptor of a file that `write_file` could have left, or None if it is no such file."""
     try:
         # O_NONBLOCK: opening a planted FIFO must not wait for its writer.
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -101,16 +134,12 @@ def read_file(path: Path, *, limit: int) -> bytes | None:
         if error.errno in _NOT_A_FILE:
             return None
         raise
-    try:
-        found = os.fstat(fd)
-        plain = stat.S_ISREG(found.st_mode) and not found.st_mode & _OPEN_TO_OTHERS
-        if not plain or found.st_uid != os.geteuid() or found.st_size > limit:
-            return None
-        with open(fd, "rb", closefd=False) as file:
-            data = file.read(limit + 1)
-    finally:
-        os.close(fd)
-    return data if len(data) <= limit else None
+    found = os.fstat(fd)
+    plain = stat.S_ISREG(found.st_mode) and not found.st_mode & _OPEN_TO_OTHERS
+    if plain and found.st_uid == os.geteuid() and found.st_size <= limit:
+        return fd
+    os.close(fd)
+    return None
 
 
 def write_file(root: Path, key: str, data: bytes, *, exclusive: bool) -> None:

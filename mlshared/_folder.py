@@ -11,6 +11,7 @@ memory, and every lock is free. What the files mean is `_cache`'s business.
 """
 
 import hashlib
+import mmap
 import os
 import stat
 import time
@@ -25,6 +26,7 @@ from filelock import FileLock, Timeout
 from mlshared._disk import (
     file_age,
     make_folders,
+    map_file,
     probe,
     read_file,
     reason,
@@ -126,6 +128,15 @@ class Folder:
         """Return the bytes under a key, or None; what is no file of ours, or over ``limit``, is removed."""
         data = self._from_disk(key, limit=limit)
         return self._held(key) if data is None else data
+
+    def map(self, key: str, *, limit: int) -> tuple[mmap.mmap, str] | None:
+        """Return a file mapped, and its identity; None if it is not on the disk, or is no file of ours."""
+        if self._root is None:
+            return None
+        try:
+            return map_file(self._root / key, limit=limit)
+        except (OSError, ValueError):
+            return None
 
     def remove(self, key: str) -> None:
         """Unlink a file from the disk, if it is there; processes that have it open or mapped keep it."""

@@ -39,6 +39,7 @@ from mlshared.store import Store, open_manifest
 
 KNOWN_KINDS: Final = _artifact.ESTIMATOR_KINDS | {"plan", "golden", "categories"}
 PLAN_TOLERANCE: Final = 1e-9
+MAPPED_FROM_BYTES: Final = 16 * 1024 * 1024
 ESTIMATOR_TOLERANCE: Final = 1e-6
 SLOWEST_BYTES_PER_SECOND: Final = 1e6
 
@@ -71,7 +72,7 @@ class Bundle:
     """The verified bytes of one version."""
 
     stored: Stored[Manifest]
-    blobs: dict[str, bytes]
+    blobs: dict[str, bytes | memoryview]
 
     @property
     def manifest(self) -> Manifest:
@@ -90,7 +91,7 @@ def fetch(host: Host, store_id: str, model: str, target: Target) -> Bundle:
     stored = _manifest(host, store_id, model, target)
     check_policy(stored.entry)
     wanted = [a for a in stored.entry.artifacts if a.kind in _kinds(stored.entry)]
-    blobs = {a.kind: _blob(host, stored.entry, a, cached_only=target.cached_only) for a in wanted}
+    blobs = {a.kind: _bytes(host, stored.entry, a, cached_only=target.cached_only) for a in wanted}
     return Bundle(stored, blobs)
 
 
@@ -126,7 +127,7 @@ def assemble(
             f"expects rows to pass through {manifest.features.name}; "
             f"name it: get_model({manifest.model!r}, features=...)"
         )
-    categories = json.loads(bundle.blobs["categories"]) if "categories" in bundle.blobs else {}
+    categories = json.loads(bytes(bundle.blobs["categories"])) if "categories" in bundle.blobs else {}
     schema = Schema(manifest.fields, manifest.input, categories)
     predictor = _predictor(bundle, schema, settings)
     version = ModelVersion(
@@ -189,7 +190,7 @@ def _predictor(bundle: Bundle, schema: Schema, settings: Settings) -> PlanPredic
             raise IntegrityError("the plan does not answer what the manifest says it does")
         return PlanPredictor(plan, schema, LazyEstimator(), min_rows=settings.estimator_min_rows)
     kind = next(kind for kind in sorted(_artifact.ESTIMATOR_KINDS) if kind in bundle.blobs)
-    return _estimator_predictor(bundle.blobs[kind], kind, schema, settings)
+    return _estimator_predictor(bytes(bundle.blobs[kind]), kind, schema, settings)
 
 
 def _estimator_predictor(data: bytes, kind: str, schema: Schema, settings: Settings) -> EstimatorPredictor:
@@ -198,11 +199,11 @@ def _estimator_predictor(data: bytes, kind: str, schema: Schema, settings: Setti
     return EstimatorPredictor(estimator, schema)
 
 
-def _golden(blobs: dict[str, bytes]) -> bytes:
+def _golden(blobs: dict[str, bytes | memoryview]) -> bytes:
     golden = blobs.get("golden")
     if golden is None:
         raise IntegrityError("has no golden rows, so it cannot be tested before it serves")
-    return golden
+    return bytes(golden)
 
 
 def _kinds(manifest: Manifest) -> set[str]:
@@ -223,6 +224,18 @@ def _manifest(host: Host, store_id: str, model: str, target: Target) -> Stored[M
             raise IntegrityError(f"the manifest of {model}@{target.version} is not the one that was released")
         host.cache.put(target.manifest_sha256, raw)
     return open_manifest(raw, store_id, model, target.version)
+
+
+def _bytes(host: Host, manifest: Manifest, artifact: Artifact, *, cached_only: bool) -> bytes | memoryview:
+    """Return an artifact's bytes; a large plan's mapped, so that the host's processes share them."""
+    if artifact.kind != "plan" or artifact.size < MAPPED_FROM_BYTES:
+        return _blob(host, manifest, artifact, cached_only=cached_only)
+    view = host.cache.mapped(artifact.sha256, artifact.size)
+    if view is None:
+        raw = _blob(host, manifest, artifact, cached_only=cached_only)
+        view = host.cache.mapped(artifact.sha256, artifact.size)
+        return raw if view is None else view
+    return view
 
 
 def _blob(host: Host, manifest: Manifest, artifact: Artifact, *, cached_only: bool) -> bytes:

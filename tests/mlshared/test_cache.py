@@ -918,3 +918,49 @@ def test_errors_of_the_disk_are_named_in_the_systems_words(folder):
     cache.put(SHA, DATA)
     assert str(folder) in cache.problem
     assert os.strerror(errno.ENOTDIR) in cache.problem or os.strerror(errno.EEXIST) in cache.problem
+
+
+# -- mapped blobs
+
+
+def test_a_mapped_blob_is_the_bytes_and_is_hashed_once(tmp_path):
+    """Mapping twice gives the bytes twice; the second time on the word of the first hash."""
+    cache = open_cache(tmp_path / "cache", max_bytes=10**9)
+    data = bytes(range(256)) * 100
+    sha256 = hashlib.sha256(data).hexdigest()
+    assert cache.mapped(sha256, len(data)) is None
+    cache.put(sha256, data)
+    for _ in range(2):
+        view = cache.mapped(sha256, len(data))
+        assert view is not None
+        assert bytes(view) == data
+        assert view.readonly
+    assert (tmp_path / "cache" / "hashed" / sha256).exists()
+
+
+def test_a_mapped_blob_that_is_not_the_file_that_was_hashed_is_hashed_again(tmp_path):
+    """Another file under the same name, of the same size, is found out, removed and not served."""
+    cache = open_cache(tmp_path / "cache", max_bytes=10**9)
+    data = bytes(1000)
+    sha256 = hashlib.sha256(data).hexdigest()
+    cache.put(sha256, data)
+    assert cache.mapped(sha256, len(data)) is not None
+    path = tmp_path / "cache" / "blobs" / sha256
+    path.unlink()
+    path.write_bytes(b"\1" + data[1:])
+    path.chmod(0o400)
+    assert cache.mapped(sha256, len(data)) is None
+    assert not path.exists()
+
+
+def test_a_mapped_blob_outlives_its_eviction(tmp_path):
+    """Unlinked while mapped, the bytes stay readable by who has them."""
+    cache = open_cache(tmp_path / "cache", max_bytes=0)
+    data = b"\7" * 10_000
+    sha256 = hashlib.sha256(data).hexdigest()
+    cache.put(sha256, data)
+    view = cache.mapped(sha256, len(data))
+    (tmp_path / "cache" / "blobs" / sha256).unlink()
+    assert cache.mapped(sha256, len(data)) is None
+    assert view is not None
+    assert bytes(view) == data
