@@ -89,9 +89,7 @@ def affine(step: Step, inputs: tuple[Shape, ...]) -> Compiled:
     shape = only(step, inputs, "counts")
     if not step.arrays or set(step.arrays) - {"div", "mul"}:
         raise IntegrityError("step 'affine' on counts takes div and mul")
-    div, mul = (
-        step.array(name, shape.width).tolist() if step.has(name) else None for name in ("div", "mul")
-    )
+    div, mul = (step.array(name, shape.width).tolist() if step.has(name) else None for name in ("div", "mul"))
 
     def of_row(row: Row) -> Row:
         columns, values = row
@@ -136,8 +134,7 @@ def gather(step: Step, inputs: tuple[Shape, ...]) -> Compiled:
 
     def run(*values: Any) -> Counts:
         parts = [
-            value if kind == "counts" else _stored(value)
-            for kind, value in zip(kinds, values, strict=True)
+            value if kind == "counts" else _stored(value) for kind, value in zip(kinds, values, strict=True)
         ]
         return [_gathered(rows, places) for rows in zip(*parts, strict=True)]
 

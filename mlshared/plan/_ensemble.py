@@ -131,12 +131,10 @@ def duels(step: Step, inputs: tuple[Shape, ...]) -> Compiled:
     as_second = (second[:, None] == np.arange(count)).astype(np.float64)
     as_first = (first[:, None] == np.arange(count)).astype(np.float64)
     signed = as_second - as_first
+    wins = np.greater if rule == "sign" else np.greater_equal
 
     def run(scores: Array, codes: Array | None = None) -> Array:
-        if codes is not None:
-            won = codes == 1
-        else:
-            won = scores > 0 if rule == "sign" else scores >= 0
+        won = wins(scores, 0) if codes is None else codes == 1
         votes = won @ as_second + ~won @ as_first
         if not confidence:
             return np.asarray(votes)
@@ -150,5 +148,3 @@ def _alike(step: Step, inputs: tuple[Shape, ...]) -> int:
     if not inputs or any(shape.kind != "block" or shape.width != inputs[0].width for shape in inputs):
         raise IntegrityError(f"step {step.op!r} takes blocks of one width")
     return inputs[0].width
-
-

@@ -66,13 +66,13 @@ def _one_vs_one(estimator: OneVsOneClassifier, x: Block) -> Outputs:
 
 
 def _output_code(estimator: OutputCodeClassifier, x: Block) -> Outputs:
-    scores = join([_score(each, _one_of_several(each, x), x) for each in estimator.estimators_]).cast("float64")
+    scores = [_score(each, _one_of_several(each, x), x) for each in estimator.estimators_]
     book = np.asarray(estimator.code_book_, dtype=np.float64)
     if len(np.unique(book, axis=0)) != len(book):
         x.refuse("two classes share a code, and which one is nearer is chance")
     x.builder.rounding = True
     # The nearest code c has the largest 2 x.c - c.c.
-    closeness = scores.linear(2 * book.T, -np.square(book).sum(axis=1))
+    closeness = join(scores).cast("float64").linear(2 * book.T, -np.square(book).sum(axis=1))
     return Outputs({"predict": closeness.decide("argmax")}, (np.asarray(estimator.classes_),))
 
 

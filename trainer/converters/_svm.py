@@ -47,7 +47,7 @@ def _scores(estimator: Any, x: Block, weights: Any, sign: int = 1) -> Block:
     offset = sign * np.asarray(estimator.intercept_, dtype=np.float64)
     weights = _dense(weights)
     x = x.check(missing=True).cast("float64")
-    if estimator.kernel == "linear" and _forgiving(vectors, weights, offset):
+    if not len(vectors) or (estimator.kernel == "linear" and _forgiving(vectors, weights, offset)):
         return x.linear(vectors.T @ weights, offset)
     if estimator.kernel not in {"linear", "rbf", "poly", "sigmoid"}:
         x.refuse("a kernel that is not linear, rbf, poly or sigmoid")
@@ -70,10 +70,11 @@ def _forgiving(vectors: Any, weights: Any, offset: Any) -> bool:
 
     Seen on some of the support vectors; only then is the machine one dot product.
     """
-    some = vectors[np.unique(np.linspace(0, len(vectors) - 1, _PROBED).astype(int))] if len(vectors) else vectors
+    some = vectors[np.unique(np.linspace(0, len(vectors) - 1, _PROBED).astype(int))]
     kernels = some @ vectors.T
-    terms = (np.abs(kernels) @ np.abs(weights)).max(initial=0)
-    return bool(terms <= _CANCELLING * np.abs(kernels @ weights + offset).max(axis=0, initial=0).min(initial=np.inf))
+    terms = (np.abs(kernels) @ np.abs(weights)).max()
+    largest = np.abs(kernels @ weights + offset).max(axis=0)
+    return bool(terms <= _CANCELLING * largest.min())
 
 
 def _of_pairs(estimator: Any) -> Any:

@@ -30,7 +30,7 @@ def _count_vectorizer(estimator: CountVectorizer, x: Block) -> Block:
         text = "".join(terms).encode("utf-8")
     except UnicodeEncodeError:
         x.refuse("a term that is no valid Unicode")
-    arrays = {
+    arrays: dict[str, Any] = {
         "terms": np.frombuffer(text, dtype=np.uint8),
         "ends": np.cumsum([len(term) for term in terms], dtype=np.int64),
     }
@@ -100,7 +100,9 @@ def _tokens(estimator: Any, x: Block) -> int:
     }
     if analyzer == "word":
         if not safe_pattern(estimator.token_pattern):
-            x.refuse(f"token_pattern {estimator.token_pattern!r}: groups, or more than one endless repetition")
+            x.refuse(
+                f"token_pattern {estimator.token_pattern!r}: groups, or more than one endless repetition"
+            )
         params["pattern"] = estimator.token_pattern
         params["stop"] = sorted(estimator.get_stop_words() or ())
     assert column.step is not None
