@@ -34,7 +34,8 @@ class Plan:
         self.program = program
         self.size = size
         self._needed = {method: _needed(program, output.steps) for method, output in program.outputs.items()}
-        self._one = {method: self._specialised(method) for method in program.outputs}
+        shared: dict[Any, Any] = {}
+        self._one = {method: self._specialised(method, shared) for method in program.outputs}
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -94,10 +95,10 @@ class Plan:
                 values[i] = compiled.run(*(values[j] for j in step.inputs))
         return values
 
-    def _specialised(self, method: str) -> Callable[[Row], Any]:
+    def _specialised(self, method: str, shared: dict[Any, Any]) -> Callable[[Row], Any]:
         output = self.program.outputs[method]
         plainly = self._plainly(method, output)
-        return specialise(self.program, output, plainly) or plainly
+        return specialise(self.program, output, plainly, shared) or plainly
 
     def _plainly(self, method: str, output: Output) -> Callable[[Row], Any]:
         """Answer one row by the definition: numpy over arrays of one row."""
