@@ -25,8 +25,13 @@ METHODS = ("predict", "predict_proba", "decision_function")
 TOLERANCE = {"float64": 1e-12, "float32": 2e-6}
 
 
-def compare(pipeline: Any, X: Any, rows: list[dict[str, Any]], *, methods: Any = None) -> Plan:
-    """Assert that the pipeline converts, and that plan and row functions answer ``rows`` as it does."""
+def compare(
+    pipeline: Any, X: Any, rows: list[dict[str, Any]], *, methods: Any = None, tolerance: float | None = None
+) -> Plan:
+    """Assert that the pipeline converts, and that plan and row functions answer ``rows`` as it does.
+
+    ``tolerance`` replaces that of rounding steps: a dot product in float32 is as good as its terms.
+    """
     kind, fields, categories = infer_fields(pipeline, X)
     converted = convert.converted(pipeline, fields, categories)
     # The door would refuse a missing value that the pipeline refuses; here the plan has to.
@@ -36,7 +41,8 @@ def compare(pipeline: Any, X: Any, rows: list[dict[str, Any]], *, methods: Any =
     answered = methods or [method for method in METHODS if hasattr(pipeline, method)] or ["transform"]
     assert set(plan.methods) >= set(answered)
     for method in plan.methods:
-        _compare_method(pipeline, plan, method, checked, schema, rounding=converted.rounding)
+        within = tolerance if tolerance and converted.rounding else float(converted.rounding)
+        _compare_method(pipeline, plan, method, checked, schema, rounding=within)
     return plan
 
 
@@ -51,7 +57,7 @@ def reference(pipeline: Any, method: str, rows: list[dict[str, Any]], schema: Sc
 
 
 def _compare_method(
-    pipeline: Any, plan: Plan, method: str, rows: list[dict[str, Any]], schema: Schema, *, rounding: bool
+    pipeline: Any, plan: Plan, method: str, rows: list[dict[str, Any]], schema: Schema, *, rounding: float
 ) -> None:
     taken = rows
     if reference(pipeline, method, rows, schema) is None:
@@ -88,10 +94,10 @@ def _assert_refused(plan: Plan, method: str, row: dict[str, Any]) -> None:
         plan.one(method)(row)
 
 
-def _assert_equal(wanted: Any, answer: Any, method: str, scores: Any, *, rounding: bool) -> None:
+def _assert_equal(wanted: Any, answer: Any, method: str, scores: Any, *, rounding: float) -> None:
     wanted = np.asarray(wanted)
     if wanted.dtype.kind not in "f" or scores is not None:
-        _assert_labels(wanted, np.asarray(answer), scores)
+        _assert_labels(wanted, np.asarray(answer), scores, rounding)
         return
     found = np.asarray(answer, dtype=np.float64)
     assert found.shape == wanted.shape
@@ -104,22 +110,24 @@ def _assert_equal(wanted: Any, answer: Any, method: str, scores: Any, *, roundin
         gap = np.where(np.isfinite(wanted), np.abs(found - wanted), 0.0)
     finite = np.where(np.isfinite(wanted), np.abs(wanted), 0.0).astype(np.float64)
     size = 1.0 if method == "predict_proba" else finite.max(axis=0)
-    assert (gap <= TOLERANCE[str(wanted.dtype)] * size).all(), f"{method}: off by {gap.max()} of {size}"
+    tolerance = TOLERANCE[str(wanted.dtype)] if rounding == 1 else rounding
+    assert (gap <= tolerance * size).all(), f"{method}: off by {gap.max()} of {size}"
 
 
-def _assert_labels(wanted: Any, found: Any, scores: Any) -> None:
+def _assert_labels(wanted: Any, found: Any, scores: Any, rounding: float) -> None:
     assert found.shape == wanted.shape
     same = found == wanted
     if same.all():
         return
     assert scores is not None, "labels differ"
-    clear = _clear(scores, several=wanted.ndim == 2).reshape(len(wanted), -1)
+    clear = _clear(scores, rounding, several=wanted.ndim == 2).reshape(len(wanted), -1)
     assert (same.reshape(len(wanted), -1) | ~clear).all(), "labels differ where scores do not tie"
 
 
-def _clear(scores: Any, *, several: bool) -> Any:
+def _clear(scores: Any, rounding: float, *, several: bool) -> Any:
     """Return where the two best scores, or each label's score and 0, differ by more than the tolerance."""
-    size = TOLERANCE[str(scores.dtype)] * max(1.0, float(np.abs(scores[np.isfinite(scores)]).max(initial=0)))
+    tolerance = TOLERANCE[str(scores.dtype)] if rounding in {0, 1} else rounding
+    size = tolerance * max(1.0, float(np.abs(scores[np.isfinite(scores)]).max(initial=0)))
     if scores.ndim == 1 or several:
         return np.abs(scores) > size
     best = np.sort(scores, axis=1)
