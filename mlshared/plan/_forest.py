@@ -31,7 +31,10 @@ _CHUNK: Final = 2**17
 
 
 def forest(step: Step, inputs: tuple[Shape, ...]) -> Compiled:
-    """Sum the answers of trees, in their order, and divide by ``divide``; float32 columns."""
+    """Sum the answers of trees, in their order, and divide by ``divide``; float32 columns.
+
+    With ``each``, give what each tree answers, which is one number, instead.
+    """
     shape = only(step, inputs)
     if shape.dtype != "float32":
         raise IntegrityError("step 'forest' takes float32")
@@ -55,14 +58,15 @@ class Forest:
         self.count = len(self.threshold)
         self.feature = _features(step, self.count, self.width)
         self.value = step.array("value", None, None)
-        self.outputs = self.value.shape[1]
+        self.each = step.params.get("each") is True
         children = step.array("child", self.count + 1, TESTS, dtype="int32")
         levels = step.array("level", None, dtype="int64").tolist()
-        if not self.value.size or self.outputs > MAX_WIDTH:
-            raise IntegrityError("step 'forest' has no leaves")
+        if not self.value.size or self.value.shape[1] > (1 if self.each else MAX_WIDTH):
+            raise IntegrityError("step 'forest' has no leaves of that kind")
         _check_children(children, levels, self.count, len(self.value))
         self.child = children.reshape(-1)
         self.trees, self.rounds = levels[0], len(levels)
+        self.outputs = self.trees if self.each else self.value.shape[1]
         self._first_feature = self.feature[: self.trees].astype(np.intp)
         self._first_threshold = self.threshold[: self.trees]
         self._first_child = np.arange(self.trees) * TESTS
@@ -77,8 +81,12 @@ class Forest:
         size = max(1, _CHUNK // self.trees)
         for start in range(0, len(x), size):
             leaves = self._leaves(x[start : start + size])
+            part = total[start : start + size]
+            if self.each:
+                part[:] = self.value[:, 0].take(leaves, mode="clip")
+                continue
             for leaf in leaves.T:
-                total[start : start + size] += self.value.take(leaf, 0, mode="clip")
+                part += self.value.take(leaf, 0, mode="clip")
         return total / self.divide
 
     def spread(self, x: Array) -> Array:
@@ -147,8 +155,10 @@ class Forest:
 
     def _summed(self, answers: Array) -> Array:
         """Return the sum over trees, in their order: numpy would sum a single column in pairs."""
+        if self.each:
+            return np.asarray(answers[:, 0] / self.divide)
         if self.outputs == 1:
-            return answers.cumsum()[-1:] / self.divide
+            return np.asarray(answers.cumsum()[-1:] / self.divide)
         return np.asarray(np.add.reduce(answers, 0) / self.divide)
 
 

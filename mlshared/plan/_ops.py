@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-from mlshared.plan import _basic, _counts, _elementwise, _ensemble, _expand, _models, _points, _text
+from mlshared.plan import _bagging, _basic, _counts, _elementwise, _ensemble, _expand, _models, _points, _text
 from mlshared.plan._forest import forest
 from mlshared.plan._step import Compiled, Shape, Step
 from mlshared.plan._trees import trees
@@ -50,6 +50,8 @@ OPS: Final[dict[str, Callable[[Step, tuple[Shape, ...]], Compiled]]] = {
     "distances": _points.distances,
     "mixture": _points.mixture,
     "forest": forest,
+    "median": _bagging.median,
+    "isolation": _bagging.isolation,
     "tokens": _text.tokens,
     "count": _text.count,
     "tfidf": _text.tfidf,

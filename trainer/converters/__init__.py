@@ -11,6 +11,8 @@ than one that is almost right.
 """
 
 from . import (
+    _adaboost,
+    _bagging,
     _boosting,
     _classes,
     _compose,
@@ -53,6 +55,8 @@ convert = Convert(
         **_points.CONVERTERS,
         **_text.CONVERTERS,
         **_forests.CONVERTERS,
+        **_bagging.CONVERTERS,
+        **_adaboost.CONVERTERS,
     }
 )
 

@@ -44,7 +44,9 @@ class FlatTree:
     values: Array
 
 
-def summed(x: Block, trees: Sequence[FlatTree], *, missing: bool, divide: float = 1.0) -> Block:
+def summed(
+    x: Block, trees: Sequence[FlatTree], *, missing: bool, divide: float = 1.0, each: bool = False
+) -> Block:
     """Return the sum of the trees' answers, in their order, divided.
 
     Args:
@@ -52,10 +54,11 @@ def summed(x: Block, trees: Sequence[FlatTree], *, missing: bool, divide: float 
         trees: At least one.
         missing: Whether NaN can arrive.
         divide: By what.
+        each: Give the answers, of one number each, one by one.
     """
     arrays, copies = forest_arrays(trees, x.width, missing=missing)
-    names = [None] * trees[0].values.shape[1]
-    return x.apply("forest", names=names, arrays=arrays, copies=copies, divide=divide)
+    names = [None] * (len(trees) if each else trees[0].values.shape[1])
+    return x.apply("forest", names=names, arrays=arrays, copies=copies, divide=divide, each=each)
 
 
 def forest_arrays(trees: Sequence[FlatTree], width: int, *, missing: bool) -> tuple[dict[str, Array], int]:
