@@ -27,14 +27,16 @@ def plain(method: str, answer: Any, manifest: Manifest) -> Any:
         return _by_target(answer, manifest)
     if hasattr(answer, "toarray"):
         answer = answer.toarray()
-    row = np.asarray(answer)[0]
-    if row.ndim == 0:
-        return _scalar(row[()])
-    values = row.tolist()
+    array = np.asarray(answer)
+    if method == "transform":
+        return array.reshape(-1).tolist()  # never by target or class, though there may be as many
+    if array.ndim == 1:
+        return _scalar(array[0])
+    values = array[0].tolist()
     if method == "predict" or (manifest.targets and len(manifest.targets) == len(values)):
         return dict(zip(_targets(manifest, len(values)), values, strict=True))
     classes = manifest.classes
-    if classes is not None and method != "transform" and len(classes) == len(values):
+    if classes is not None and len(classes) == len(values):
         return dict(zip(classes, values, strict=True))
     return values
 

@@ -10,6 +10,7 @@ process loads and self-tests for itself.
 import hashlib
 import json
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any, Final
@@ -30,6 +31,7 @@ from mlshared.store import Store, open_manifest
 
 KNOWN_KINDS: Final = _artifact.ESTIMATOR_KINDS | {"golden", "categories"}
 SLOWEST_BYTES_PER_SECOND: Final = 1e6
+MANIFEST_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Host:
         store: Where entries and blobs come from.
         cache: What this host already has.
         hook: Who is told.
+        gate: Held while libraries are imported.
         in_use: The blobs of every model in force here, by ref.
     """
 
@@ -48,6 +51,7 @@ class Host:
     store: Store
     cache: Cache
     hook: Hook
+    gate: AbstractContextManager[None] = field(default_factory=nullcontext)
     in_use: dict[str, set[str]] = field(default_factory=dict)
 
     def close(self) -> None:
@@ -143,13 +147,22 @@ def _manifest(host: Host, store_id: str, model: str, target: Target) -> Stored[M
     if raw is None:
         if target.cached_only:
             raise StorageError(f"version {target.version} is not in this host's cache")
-        raw = host.store.manifest_bytes(model, target.version)
-        if raw is None:
-            raise StorageError(f"the manifest of {model}@{target.version} is missing from the store")
-        if hashlib.sha256(raw).hexdigest() != target.manifest_sha256:
-            raise IntegrityError(f"the manifest of {model}@{target.version} is not the one that was released")
+        host.store.allow(MANIFEST_SECONDS)
+        try:
+            raw = _manifest_bytes(host.store, model, target)
+        except IntegrityError:
+            raw = _manifest_bytes(host.store, model, target)  # once more, as with blobs
         host.cache.put(target.manifest_sha256, raw)
     return open_manifest(raw, store_id, model, target.version)
+
+
+def _manifest_bytes(store: Store, model: str, target: Target) -> bytes:
+    raw = store.manifest_bytes(model, target.version)
+    if raw is None:
+        raise StorageError(f"the manifest of {model}@{target.version} is missing from the store")
+    if hashlib.sha256(raw).hexdigest() != target.manifest_sha256:
+        raise IntegrityError(f"the manifest of {model}@{target.version} is not the one that was released")
+    return raw
 
 
 def _blob(host: Host, manifest: Manifest, artifact: Artifact, *, cached_only: bool) -> bytes:
