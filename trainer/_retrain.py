@@ -10,7 +10,7 @@ from typing import Any
 
 from mlshared import Client
 from mlshared._objects import open_objects
-from mlshared.errors import ArtifactError, IntegrityError
+from mlshared.errors import ArtifactError, IntegrityError, ModelNotReady
 from mlshared.manifest import Manifest, Release, Stored, Training
 from mlshared.store import Store
 
@@ -191,7 +191,7 @@ class _Run:
         ref = f"{champion.model}@{champion.version}"
         try:
             fitted = self._loaded(ref)
-        except ArtifactError as error:
+        except (ArtifactError, ModelNotReady) as error:  # not ready: set aside here at an earlier try
             return cannot_compare(ref, f"{ref} cannot be loaded here: {error}")
         return compare(self._recipe, estimator, Champion(ref, fitted, champion.training.split), prepared)
 
