@@ -79,9 +79,9 @@ def tell(stage: Stage) -> int:
 def _retrain(stage: Stage, months: int, load: Load | None) -> None:
     stage.screen.command(f"FLIGHTS_MONTHS={months} trainer retrain flights --store {stage.store}")
     began = time.monotonic()
-    # Nice, because it shares these cores with the app; on a host of its own it need not be.
-    command = ["nice", "-n", "5", *_trainer(stage, "retrain", "flights")]
-    process = stage.processes.start(command, FLIGHTS_MONTHS=str(months), **stage.trainer)
+    # One thread: OpenMP's threads wait for each other by spinning, on cores that the app needs meanwhile.
+    environment = {"FLIGHTS_MONTHS": str(months), "OMP_NUM_THREADS": "1", **stage.trainer}
+    process = stage.processes.start(_trainer(stage, "retrain", "flights"), **environment)
     stage.screen.wait(lambda: process.poll() is not None, lambda: _so_far(load), seconds=math.inf)
     outcome = stage.processes.finish(process)["outcomes"][0]
     score, champion = outcome["metrics"]["roc_auc"], outcome["champion_version"]

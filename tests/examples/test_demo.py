@@ -62,11 +62,10 @@ def test_no_request_fails_and_no_answer_is_wrong(shown: str) -> None:
 
 @pytest.mark.slow
 def test_every_worker_changes_forth_and_back(shown: str) -> None:
-    """Two workers; within the poll interval of 2 s, and 2 s more."""
+    """Two workers, each seen to answer with the other version; how soon is for `tests/serving` to say."""
     for change in ("1 -> 2", "2 -> 1"):
-        seconds = re.findall(rf"worker \d+: version {change}, ([\d.]+) s", shown)
-        assert len(seconds) == 2
-        assert max(map(float, seconds)) < 4
+        changed = re.findall(rf"worker (\d+): version {change}, [\d.]+ s after the release", shown)
+        assert len(set(changed)) == 2
 
 
 @pytest.mark.slow

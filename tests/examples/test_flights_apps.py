@@ -107,14 +107,13 @@ def post_to(url: str, row: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     "served", ["examples.flights.flask_app:app", "examples.flights.django_app"], indirect=True
 )
 def test_it_serves_under_gunicorn(served: str, flight: dict[str, Any]) -> None:
-    """A flight gets a probability by version 1; one without a time, or with nonsense there, a clear 400."""
+    """A flight gets a probability by version 1; one with nonsense for a time a 400 that says so."""
     status, answer = post_to(served, flight)
     assert (status, answer["version"]) == (200, 1)
     assert 0 < answer["probability"] < 1
-    for row in ({k: v for k, v in flight.items() if k != "time"}, {**flight, "time": "soon"}):
-        status, answer = post_to(served, row)
-        assert status == 400
-        assert "time" in json.dumps(answer["errors"])
+    status, answer = post_to(served, {**flight, "time": "soon"})
+    assert status == 400
+    assert [problem["field"] for problem in answer["errors"]] == ["time"]
 
 
 def test_the_recipes_name_what_trainer_toml_lists() -> None:
