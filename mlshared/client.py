@@ -14,6 +14,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final, Self
 
+from mlshared._estimator import after_fork
 from mlshared._poller import Gate
 from mlshared._ref import Ref, parse_ref
 from mlshared._worker import Followed, Worker
@@ -250,5 +251,6 @@ def _forked() -> None:
     global _guard  # noqa: PLW0603 - another thread of the parent may have held it
     _guard = threading.Lock()
     forget_locks()
+    after_fork()
     for client in list(_clients):
         client.forked()

@@ -8,9 +8,12 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 
 import pytest
 from shelf import NAME, add_version, disagree
+from sklearn.datasets import load_breast_cancer
+from sklearn.ensemble import HistGradientBoostingClassifier
 
 import mlshared
 import trainer
@@ -382,6 +385,20 @@ def test_fork_after_use(url, settings, shelf):
         assert in_a_fork(child) == "(True, 2)"
         releasing.join()
         assert events.wait_for(VersionLoaded, count=2)
+
+
+@pytest.mark.slow
+def test_tables_after_a_fork(settings):
+    """A child answers tables too, though its parent has used OpenMP, whose threads do not survive a fork."""
+    X, y = load_breast_cancer(return_X_y=True)
+    store = f"memory://{uuid.uuid4().hex}"
+    estimator = HistGradientBoostingClassifier(max_iter=5).fit(X, y)
+    trainer.publish(estimator, X, y, name="boosted", store=store)
+    with Client(store, **settings) as client:
+        model = client.model("boosted")
+        model.refresh()
+        expected = model.predict(X).sum()
+        assert in_a_fork(lambda: model.predict(X).sum()) == str(expected)
 
 
 def test_fork_before_use(client):
