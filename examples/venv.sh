@@ -95,8 +95,8 @@ use_venv() {
   requirements "$what" >"$list" || return 1
   if ! pip_install --no-index --no-build-isolation -r "$list" >/dev/null 2>&1; then
     case $what in
-      dev) echo "Installing into .venv, once: up to 175 MB to download, about 2 minutes." ;;
-      *) echo "Installing into .venv, once: up to 145 MB to download, about a minute." ;;
+      dev) echo "Installing into .venv, once: up to 160 MB to download, about 2 minutes." ;;
+      *) echo "Installing into .venv, once: up to 130 MB to download, about a minute." ;;
     esac
     pip_install -r "$list" || { echo "pip could not install; its message is above." >&2; return 1; }
   fi

@@ -14,11 +14,12 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from types import NoneType
+from typing import Any, Final, get_args
 
 from mlshared._cache import open_cache
 from mlshared.client import Client
-from mlshared.errors import ConfigError, InputError, MlsharedError, NotPublished, StorageError
+from mlshared.errors import ConfigError, InputError, InputProblem, MlsharedError, NotPublished, StorageError
 from mlshared.model import ModelVersion
 from mlshared.settings import from_environment, make_settings
 
@@ -98,11 +99,17 @@ def _check_schema(version: ModelVersion, schema: Any) -> None:
     given = getattr(schema, "model_fields", None)
     if given is None:
         raise ConfigError(f"{schema!r} is no pydantic model class")
-    wanted = {field.name for field in version.manifest.fields}
-    lacking = sorted(wanted - set(given))
-    if lacking:
-        problems = [{"field": name, "message": f"{schema.__name__} has no such field"} for name in lacking]
-        raise InputError(problems)  # type: ignore[arg-type]  # a list of TypedDicts, built as plain dicts
+    if version.features is not None:
+        raise ConfigError("--schema cannot be tried with --features: the model reads what the function makes")
+    problems: list[InputProblem] = []
+    for field in version.manifest.fields:
+        if field.name not in given:
+            problems.append({"field": field.name, "message": f"{schema.__name__} has no such field"})
+        elif not field.nullable and NoneType in get_args(given[field.name].annotation):
+            message = f"{schema.__name__} lets it be None, and {version.ref} needs a value"
+            problems.append({"field": field.name, "message": message})
+    if problems:
+        raise InputError(problems)
 
 
 def _status(options: argparse.Namespace, settings: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from mlshared._schema import Schema
 from mlshared.errors import InputError
 
 Row = dict[str, Any]
+_forked = False
 
 
 class EstimatorPredictor:
@@ -41,7 +42,8 @@ class EstimatorPredictor:
 
     def table(self, method: str, table: Any) -> Any:
         """Return the estimator's own answer to a user's table, checked first."""
-        return self._ask(method, _frames.table(table, self._schema))
+        with self._one_thread() if _forked else nullcontext():
+            return self._ask(method, _frames.table(table, self._schema))
 
     def _ask(self, method: str, x: Any) -> Any:
         try:
@@ -54,6 +56,15 @@ class EstimatorPredictor:
 
     def _one_thread(self) -> AbstractContextManager[Any]:
         return self._threads.limit(limits=1, user_api="openmp") if self._threads else nullcontext()
+
+
+def after_fork() -> None:
+    """Answer tables with one OpenMP thread, too, from here on: in a forked child.
+
+    The threads of GNU's OpenMP do not survive a fork, and a parallel region waits for them for ever.
+    """
+    global _forked  # noqa: PLW0603 - holds for the process
+    _forked = True
 
 
 def _thread_limiter() -> Any:

@@ -9,6 +9,7 @@ and remembers what it accepted in the cache, one file per entry. Nothing here lo
 
 import hashlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
@@ -88,9 +89,18 @@ class AliasLog:
         ref: Which model and alias.
         cached: The host's memory of this log.
         floor: Entries below this number are not accepted.
+        clock: Monotonic seconds.
     """
 
-    def __init__(self, store_id: str, ref: Ref, cached: CachedLog, *, floor: int = 1) -> None:
+    def __init__(
+        self,
+        store_id: str,
+        ref: Ref,
+        cached: CachedLog,
+        *,
+        floor: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._store_id = store_id
         self._ref = ref
         self._cached = cached
@@ -98,7 +108,8 @@ class AliasLog:
         self._looks: dict[int, tuple[str, int]] = {}
         self._unremembered: list[Stored[Release]] = []
         self._history: list[Stored[Release]] = []
-        self._confirmed = time.monotonic()
+        self._clock = clock
+        self._confirmed = clock()
         self._listed = False
         self.head: Stored[Release] | None = None
         self.warning: str | None = None
@@ -144,7 +155,7 @@ class AliasLog:
             self._find_head(store)
             self._listed = True
             return
-        if time.monotonic() - self._confirmed > CONFIRM_SECONDS:
+        if self._clock() - self._confirmed > CONFIRM_SECONDS:
             self._confirm_head(store)
         number = self.head.entry.number + 1
         while number <= self.head.entry.number + LOOK_AHEAD:
@@ -198,7 +209,7 @@ class AliasLog:
         self.head = stored
         self.problem = None
         self._looks.clear()
-        self._confirmed = time.monotonic()
+        self._confirmed = self._clock()
         if fresh:
             self._unremembered.append(stored)
 
@@ -222,6 +233,11 @@ class AliasLog:
             if self.head and self.head.entry.number == number:
                 return
         if self.head is None and self.problem is None:
+            if numbers:
+                raise NotPublished(
+                    f"the log of {self._ref} ends with entry {max(numbers)}, "
+                    f"below the floor {self._floor} in the settings"
+                )
             raise NotPublished(f"no release of {self._ref} in the store: train and release one first")
 
     def _gallop(self, store: Store, start: int) -> int:
@@ -261,7 +277,7 @@ class AliasLog:
             raise StorageError(f"the log of {self._ref} is gone from the store")
         if raw != self.head.raw:
             raise IntegrityError(f"entry {number} of {self._ref} was replaced in the store")
-        self._confirmed = time.monotonic()
+        self._confirmed = self._clock()
 
     def _open(self, raw: bytes, number: int) -> Stored[Release]:
         return open_release(raw, self._store_id, self._ref.model, self._ref.alias, number)
@@ -293,11 +309,20 @@ class Versions:
         return (Target(self.head.entry.version, self.head.sha256),)
 
     def rescan(self) -> None:
-        """Take a pinned version's manifest from the cache."""
-        if self.head is None and self._ref.version is not None:
-            raw = self._cached.version(self._ref.version)
-            if raw is not None:
-                self.head = open_manifest(raw, self._store_id, self._ref.model, self._ref.version)
+        """Take the manifests that other processes of this host have found."""
+        known = self.head.entry.version if self.head else 0
+        if self._ref.version is not None:
+            found = [] if known else [(self._ref.version, self._cached.version(self._ref.version))]
+        else:
+            numbers = [number for number in self._cached.numbers() if number > known]
+            found = [(number, self._cached.entry(number)) for number in numbers]
+        for number, raw in found:
+            if raw is None:
+                continue
+            try:
+                self.head = open_manifest(raw, self._store_id, self._ref.model, number)
+            except ArtifactError:
+                continue
 
     def look(self, store: Store) -> None:
         """Ask for the pinned manifest if it is not known, or for the ones after the highest known."""
@@ -313,9 +338,12 @@ class Versions:
 
     def remember(self) -> None:
         """Write the manifest to the cache."""
-        if self._unremembered is not None:
-            self._cached.remember_version(self._unremembered.entry.version, self._unremembered.raw)
-            self._unremembered = None
+        stored, self._unremembered = self._unremembered, None
+        if stored is None:
+            return
+        self._cached.remember_version(stored.entry.version, stored.raw)
+        if self._ref.latest:
+            self._cached.remember(stored.entry.version, stored.raw)
 
     def _take(self, store: Store, number: int) -> bool:
         stored = store.manifest(self._store_id, self._ref.model, number)

@@ -10,6 +10,7 @@ process loads and self-tests for itself.
 import hashlib
 import json
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any, Final
@@ -42,6 +43,7 @@ PLAN_TOLERANCE: Final = 1e-9
 MAPPED_FROM_BYTES: Final = 16 * 1024 * 1024
 ESTIMATOR_TOLERANCE: Final = 1e-6
 SLOWEST_BYTES_PER_SECOND: Final = 1e6
+MANIFEST_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class Host:
         store: Where entries and blobs come from.
         cache: What this host already has.
         hook: Who is told.
+        gate: Held while libraries are imported.
         in_use: The blobs of every model in force here, by ref.
     """
 
@@ -60,6 +63,7 @@ class Host:
     store: Store
     cache: Cache
     hook: Hook
+    gate: AbstractContextManager[None] = field(default_factory=nullcontext)
     in_use: dict[str, set[str]] = field(default_factory=dict)
 
     def close(self) -> None:
@@ -172,7 +176,8 @@ def _loaded_estimator(host: Host, version: ModelVersion) -> EstimatorPredictor:
         raise UnsupportedFormat(f"{version.ref} has no estimator that this release can load")
     _check_libraries(artifact.requires)
     data = _blob(host, manifest, artifact, cached_only=False)
-    predictor = _estimator_predictor(data, artifact.kind, version.schema, host.settings)
+    with host.gate:
+        predictor = _estimator_predictor(data, artifact.kind, version.schema, host.settings)
     golden = manifest.artifact("golden")
     if golden is not None:
         rows = _blob(host, manifest, golden, cached_only=False)
@@ -217,11 +222,11 @@ def _manifest(host: Host, store_id: str, model: str, target: Target) -> Stored[M
     if raw is None:
         if target.cached_only:
             raise StorageError(f"version {target.version} is not in this host's cache")
-        raw = host.store.manifest_bytes(model, target.version)
-        if raw is None:
-            raise StorageError(f"the manifest of {model}@{target.version} is missing from the store")
-        if hashlib.sha256(raw).hexdigest() != target.manifest_sha256:
-            raise IntegrityError(f"the manifest of {model}@{target.version} is not the one that was released")
+        host.store.allow(MANIFEST_SECONDS)
+        try:
+            raw = _manifest_bytes(host.store, model, target)
+        except IntegrityError:
+            raw = _manifest_bytes(host.store, model, target)  # once more, as with blobs
         host.cache.put(target.manifest_sha256, raw)
     return open_manifest(raw, store_id, model, target.version)
 
@@ -236,6 +241,15 @@ def _bytes(host: Host, manifest: Manifest, artifact: Artifact, *, cached_only: b
         view = host.cache.mapped(artifact.sha256, artifact.size)
         return raw if view is None else view
     return view
+
+
+def _manifest_bytes(store: Store, model: str, target: Target) -> bytes:
+    raw = store.manifest_bytes(model, target.version)
+    if raw is None:
+        raise StorageError(f"the manifest of {model}@{target.version} is missing from the store")
+    if hashlib.sha256(raw).hexdigest() != target.manifest_sha256:
+        raise IntegrityError(f"the manifest of {model}@{target.version} is not the one that was released")
+    return raw
 
 
 def _blob(host: Host, manifest: Manifest, artifact: Artifact, *, cached_only: bool) -> bytes:

@@ -9,13 +9,19 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
+from types import TracebackType
 from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 JOIN_SECONDS: Final = 1.0
+FORK_WAIT_SECONDS: Final = 10.0
 
 logger = logging.getLogger("mlshared")
+
+
+class Stopped(Exception):  # noqa: N818 - says what it is
+    """The poller was stopped for good; what was handed to it is not done."""
 
 
 class Poller:
@@ -32,7 +38,7 @@ class Poller:
         self._finish = finish
         self._name = name
         self._lock = threading.Lock()  # guards starting the thread
-        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -41,31 +47,48 @@ class Poller:
         """Whether the thread lives."""
         return self._thread is not None and self._thread.is_alive()
 
+    @property
+    def stopped(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stop.is_set()
+
     def ensure(self) -> None:
-        """Start the thread unless it lives or was told to stop."""
+        """Start the thread unless it lives or was told to stop; if none can be started, the log says so."""
         if self.running or self._stop.is_set():
             return
         with self._lock:
-            if not self.running:
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
+            if self.running:
+                return
+            thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # too many threads, or Python is about to end
+                logger.warning("the refresh thread cannot be started: %s", error)
+            else:
+                self._thread = thread
 
     def wake(self) -> None:
         """Have ``tick`` called at once."""
-        self._jobs.put(_nothing)
+        self._jobs.put(None)
 
     def submit(self, job: Callable[[], T], *, timeout_seconds: float) -> T:
         """Run a job on the thread and return what it returns.
 
         Raises:
             TimeoutError: If it does not end in time; it may still end later.
+            Stopped: If the poller was stopped before the job began.
         """
         if self._thread is threading.current_thread():
             return job()
         future: Future[T] = Future()
-        self._jobs.put(lambda: _fulfil(future, job))
+        self._jobs.put((future, job))
         self.ensure()
-        return future.result(timeout_seconds)
+        if self._stop.is_set() and not self.running:
+            self._cancel_jobs()
+        try:
+            return future.result(timeout_seconds)
+        except CancelledError as error:
+            raise Stopped("stopped") from error
 
     def stop(self) -> None:
         """Stop the thread for good; wait for it at most a second."""
@@ -86,25 +109,64 @@ class Poller:
                 self._run_jobs(time.monotonic() + wait)
         finally:
             self._finish()
+            if self._stop.is_set():
+                self._cancel_jobs()
 
     def _run_jobs(self, until: float) -> None:
         """Run what is handed over until it is time for the next tick, or somebody wakes the thread."""
         while not self._stop.is_set():
             try:
-                job = self._jobs.get(timeout=max(0.0, until - time.monotonic()))
+                handed = self._jobs.get(timeout=max(0.0, until - time.monotonic()))
             except queue.Empty:
                 return
-            if job is _nothing:
+            if handed is None:
                 return
-            job()
+            _fulfil(*handed)
+
+    def _cancel_jobs(self) -> None:
+        while True:
+            try:
+                handed = self._jobs.get_nowait()
+            except queue.Empty:
+                return
+            if handed is not None:
+                handed[0].cancel()
 
 
-def _fulfil(future: "Future[Any]", job: Callable[[], Any]) -> None:
+def _fulfil(future: Future[Any], job: Callable[[], Any]) -> None:
     try:
         future.set_result(job())
-    except Exception as error:  # noqa: BLE001 - handed to whoever waits for the job
-        future.set_exception(error)
+    except BaseException as error:
+        future.set_exception(error)  # for whoever waits for the job
+        if not isinstance(error, Exception):
+            raise
 
 
-def _nothing() -> None:
-    """Wake the thread."""
+class Gate:
+    """Keeps forks out of what they must not interrupt; for ``with``, by one thread at a time.
+
+    A fork while another thread imports a module leaves that module half imported and its lock held in the
+    child for ever.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # held within; the thread that holds it may fork
+        self._taken = False
+
+    def close(self, wait_seconds: float = FORK_WAIT_SECONDS) -> None:
+        """Wait until nobody is within, but not for ever, and let nobody in: before a fork."""
+        self._taken = self._lock.acquire(timeout=wait_seconds)
+
+    def open(self) -> None:
+        """Let others in again: after a fork, in the parent."""
+        if self._taken:
+            self._taken = False
+            self._lock.release()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.release()

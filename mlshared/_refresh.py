@@ -20,7 +20,7 @@ from mlshared._features import source_sha256
 from mlshared._following import Follower, Target, follow
 from mlshared._load import Bundle, Host, assemble, fetch, fill_estimator, fingerprint
 from mlshared._ref import Ref
-from mlshared._verdicts import Verdicts, backoff
+from mlshared._verdicts import DETERMINISTIC, Verdicts, backoff
 from mlshared.errors import ArtifactError, MlsharedError, ModelNotReady, NotPublished, StorageError
 from mlshared.events import RefreshFailed, StoreWarning, VersionLoaded, VersionQuarantined
 from mlshared.model import Model, ModelVersion, Status
@@ -28,7 +28,8 @@ from mlshared.model import Model, ModelVersion, Status
 KEEP_OLD_SECONDS: Final = 60.0
 TOUCH_SECONDS: Final = 600.0
 LOOK_SECONDS: Final = 10.0
-FIRST_LOOK_SECONDS: Final = 2.0  # where the cache can serve meanwhile
+COLD_LOOK_SECONDS: Final = 4.0  # less than a request waits, so that it can be told what failed
+WARM_LOOK_SECONDS: Final = 1.0  # where nothing is loaded and the cache can serve at once
 LONGEST_LOOK_BACKOFF_SECONDS: Final = 60.0
 COLD_START_PATIENCE_SECONDS: Final = 5.0
 
@@ -64,7 +65,6 @@ class Refresher:
     def __init__(self, model: Model, ref: Ref, host: Host, store_id: str) -> None:
         settings = host.settings
         self.model = model
-        self.last_error: Exception | None = None
         self._ref = ref
         self._host = host
         self._store_id = store_id
@@ -75,12 +75,20 @@ class Refresher:
         self._interval = settings.poll_interval * random.random()  # noqa: S311 - the first phase spreads load
         self._look_not_before = 0.0
         self._failed_looks = 0
+        self._look_failed_at = 0.0
         self._confirmed: float | None = None
+        self._store_error: Exception | None = None
+        self._version_error: Exception | None = None
         self._tried: list[str] = []
         self._old: list[tuple[float, ModelVersion]] = []
         self._touched = time.monotonic()
-        self._warned: str | None = None
+        self._warned: set[str] = set()
         self._bundle: Bundle | None = None
+
+    @property
+    def last_error(self) -> Exception | None:
+        """What is wrong now: the store of late, or the version that ought to be in force; None if neither."""
+        return self._store_error or self._version_error
 
     def tick(self) -> None:
         """Do what is due; called every second or so. What goes wrong is noted, not raised."""
@@ -94,32 +102,34 @@ class Refresher:
         Raises:
             MlsharedError: What went wrong; the version in force stays.
         """
-        self.last_error = None
+        self._store_error = None
+        if not isinstance(self._version_error, DETERMINISTIC):
+            self._version_error = None
         self._verdicts.forgive()
         self._cycle(now=True)
         if self.last_error is not None:
             raise self.last_error
+        if because := self._set_aside_because():
+            raise ArtifactError(because)  # found by another process, or before a restart
 
     def not_ready(self) -> ModelNotReady:
         """Return the error that says what was tried."""
-        tried = "; ".join(self._tried[-4:]) or "still loading"
+        tried = "; ".join(self._tried[-4:]) or self._set_aside_because() or "still loading"
         return ModelNotReady(f"{self._ref} has no version that can serve yet: {tried}")
 
     def status(self) -> Status:
         """Return how the model is doing; reads, never asks."""
         version, error = self.model.loaded, self.last_error
-        if version is None:
-            state = "loading" if error is None else "failed"
-        else:
-            state = "serving" if error is None else "stale"
+        told = f"{type(error).__name__}: {error}" if error else self._set_aside_because()
+        good, bad = ("loading", "failed") if version is None else ("serving", "stale")
         return Status(
             ref=str(self._ref),
-            state=state,
+            state=good if told is None else bad,
             ready=version is not None,
             version=version.version if version else None,
             trust=version.trust if version else None,
             stale_seconds=None if self._confirmed is None else time.monotonic() - self._confirmed,
-            last_error=None if error is None else f"{type(error).__name__}: {error}",
+            last_error=told,
             quarantined=dict(self._verdicts.quarantined),
             ignored_fields=dict(version.schema.ignored) if version else {},
             cache_problem=self._host.cache.problem,
@@ -129,7 +139,22 @@ class Refresher:
         self._follower.rescan()
         if now or self._look_is_due():
             self._look(now=now)
+        else:
+            self._hear_of_looks()
         self._serve()
+        if self._in_force(self._follower.targets[:1]):
+            self._version_error = None
+
+    def _in_force(self, targets: tuple[Target, ...]) -> bool:
+        loaded = self.model.loaded
+        return bool(targets and loaded and targets[0].manifest_sha256 == loaded.manifest_sha256)
+
+    def _set_aside_because(self) -> str | None:
+        """Return why the version that ought to be in force is quarantined, if it is."""
+        wanted = self._follower.targets[:1]
+        if not wanted or self._in_force(wanted):
+            return None
+        return self._verdicts.quarantined.get(wanted[0].version)
 
     # -- look ----------------------------------------------------------------------------------------------
 
@@ -154,7 +179,7 @@ class Refresher:
                 if not now and not self._look_is_due():
                     return
                 if held or self._lock_is_stuck(deadline if patience else None):
-                    self._ask_store()
+                    self._ask_store(patient=now)
                     return
             if time.monotonic() >= deadline:
                 return
@@ -166,9 +191,8 @@ class Refresher:
         age = self._log.checked_age()
         return age is None or age > 3 * self._host.settings.poll_interval
 
-    def _ask_store(self) -> None:
-        from_cache = self._confirmed is None and bool(self._follower.targets)
-        self._host.store.allow(FIRST_LOOK_SECONDS if from_cache else LOOK_SECONDS)
+    def _ask_store(self, *, patient: bool) -> None:
+        self._host.store.allow(LOOK_SECONDS if patient else self._look_seconds())
         try:
             self._follower.look(self._host.store)
         except MlsharedError as error:
@@ -177,21 +201,39 @@ class Refresher:
         self._confirmed = time.monotonic()
         self._failed_looks = 0
         self._interval = self._host.settings.poll_interval * random.uniform(0.8, 1.0)  # noqa: S311
-        self._log.touch_checked()
+        if not self._ref.fixed:
+            self._log.touch_checked()
+        self._store_error = self._follower.problem
         if self._follower.problem is not None:
             self._note(self._follower.problem, None)
-        elif not self._verdicts.waiting():
-            self.last_error = None
         self._warn(self._follower.warning)
         self._prefetch()
 
+    def _look_seconds(self) -> float:
+        if self.model.loaded is not None:
+            return LOOK_SECONDS
+        return WARM_LOOK_SECONDS if self._follower.targets else COLD_LOOK_SECONDS
+
     def _look_failed(self, error: MlsharedError) -> None:
         self._failed_looks += 1
+        self._look_failed_at = time.monotonic()
         longest = LONGEST_LOOK_BACKOFF_SECONDS
         if isinstance(error, NotPublished):
-            longest = self._host.settings.poll_interval
-        self._look_not_before = time.monotonic() + backoff(self._failed_looks, longest)
+            longest = self._host.settings.poll_interval or longest
+        self._look_not_before = self._look_failed_at + backoff(self._failed_looks, longest)
+        self._store_error = error
         self._note(error, None)
+
+    def _hear_of_looks(self) -> None:
+        """Count a look by another process of this host as one's own: what it found is in the cache."""
+        age = None if self._ref.fixed else self._log.checked_age()
+        if age is None:
+            return
+        asked = time.monotonic() - age
+        self._confirmed = max(asked, self._confirmed or asked)
+        if self._failed_looks and asked > self._look_failed_at:
+            self._failed_looks, self._look_not_before = 0, 0.0
+            self._store_error = self._follower.problem
 
     def _prefetch(self) -> None:
         """Bring a new version's bytes to this host before its other processes hear of it."""
@@ -209,9 +251,9 @@ class Refresher:
 
     def _to_try(self) -> tuple[Target, ...]:
         loaded, targets = self.model.loaded, self._follower.targets
-        in_force = loaded.manifest_sha256 if loaded else None
-        if targets and targets[0].manifest_sha256 == in_force:
+        if self._in_force(targets):
             return ()
+        in_force = loaded.manifest_sha256 if loaded else None
         return decide(targets, in_force, self._verdicts.set_aside(targets))
 
     def _serve(self) -> None:
@@ -219,7 +261,7 @@ class Refresher:
             started = time.monotonic()
             try:
                 version = self._load(target)
-            except (MlsharedError, OSError, MemoryError) as error:
+            except Exception as error:  # noqa: BLE001 - code of an estimator's or the app's may raise anything
                 self._failed(target, error)
             else:
                 self._swap(version, time.monotonic() - started)
@@ -229,7 +271,8 @@ class Refresher:
         bundle, self._bundle = self._bundle, None
         if bundle is None or bundle.stored.sha256 != target.manifest_sha256:
             bundle = fetch(self._host, self._store_id, self._ref.model, target)
-        return assemble(bundle, target, features=self.model.features, settings=self._host.settings)
+        with self._host.gate:
+            return assemble(bundle, target, features=self.model.features, settings=self._host.settings)
 
     def _swap(self, version: ModelVersion, seconds: float) -> None:
         previous = self.model.loaded
@@ -238,7 +281,6 @@ class Refresher:
         self.model.swap(version)
         self._verdicts.forgive()
         self._tried.clear()
-        self.last_error = self._follower.problem
         self._follower.remember()
         self._keep(version)
         self._warn(_edited(version))
@@ -248,13 +290,14 @@ class Refresher:
     # -- note ----------------------------------------------------------------------------------------------
 
     def _failed(self, target: Target, error: Exception) -> None:
+        if self._version_error is None or target == self._follower.targets[0]:
+            self._version_error = error
         if self._verdicts.failed(target, error):
             reason = f"{type(error).__name__}: {error}"
             self._host.hook(VersionQuarantined(str(self._ref), target.version, reason))
         self._note(error, target.version)
 
     def _note(self, error: Exception, version: int | None) -> None:
-        self.last_error = error
         what = "the store" if version is None else f"version {version}"
         self._tried.append(f"{what}: {type(error).__name__}: {error}")
         del self._tried[:-16]
@@ -262,9 +305,9 @@ class Refresher:
         self._host.hook(RefreshFailed(str(self._ref), error, version, serving.version if serving else None))
 
     def _warn(self, message: str | None) -> None:
-        if message is not None and message != self._warned:
+        if message is not None and message not in self._warned:
+            self._warned.add(message)
             self._host.hook(StoreWarning(str(self._ref), message))
-        self._warned = message
 
     def _keep_house(self) -> None:
         # Here, so that freeing a large old version never falls into a request.

@@ -121,8 +121,8 @@ def check_features(derive: Callable[[Any], dict[str, Any]], golden: bytes, toler
             size = abs(want) if _is_number(want) and not isinstance(want, bool) else 0.0
             if not _same(want, have, tolerance * (size or 1.0)):
                 raise FeatureSkew(
-                    f"the feature function gives {name} = {have!r} for golden row {number}, "
-                    f"the trainer's gave {want!r}: deploy the one it was trained with, or release a version trained with it"
+                    f"the feature function gives {name} = {have!r} for golden row {number}, the trainer's "
+                    f"gave {want!r}: deploy the one it was trained with, or release a version trained with it"
                 )
 
 

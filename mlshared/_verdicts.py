@@ -73,10 +73,6 @@ class Verdicts:
         self._retry_at[target.manifest_sha256] = self._clock() + backoff(failures)
         return False
 
-    def waiting(self) -> bool:
-        """Return whether anything is set aside in this process."""
-        return bool(self._retry_at)
-
     def forgive(self) -> None:
         """Try everything again that is not quarantined."""
         self._retry_at = {sha: at for sha, at in self._retry_at.items() if at == float("inf")}

@@ -17,11 +17,11 @@ from typing import Final
 from mlshared._cache import open_cache
 from mlshared._load import Host
 from mlshared._objects import open_objects
-from mlshared._poller import Poller
+from mlshared._poller import Gate, Poller, Stopped
 from mlshared._ref import Ref
 from mlshared._refresh import Refresher
 from mlshared.errors import ConfigError, MlsharedError, ModelNotReady, NotPublished, StorageError
-from mlshared.events import Hook
+from mlshared.events import Hook, guarded
 from mlshared.model import Model, ModelVersion, Status
 from mlshared.settings import Settings
 from mlshared.store import Store
@@ -31,7 +31,7 @@ DUE_SECONDS: Final = 10.0
 NUDGE_SECONDS: Final = 2.0
 REQUEST_WAIT_SECONDS: Final = 5.0
 STATUS_SECONDS: Final = 10.0
-OPEN_SECONDS: Final = 5.0
+OPEN_SECONDS: Final = 4.0  # less than a request waits, so that it can be told what failed
 
 
 class Followed:
@@ -100,6 +100,8 @@ class Followed:
         return None if version is None else version.ref
 
     def _wait(self, wait_seconds: float | None) -> None:
+        if self._worker.stopped:
+            return
         first_load = self._worker.settings.first_load_seconds
         if wait_seconds is None:
             self.tried.wait(min(REQUEST_WAIT_SECONDS, first_load))
@@ -107,6 +109,8 @@ class Followed:
             self.loaded.wait(min(wait_seconds, first_load) if wait_seconds == float("inf") else wait_seconds)
 
     def _not_ready(self) -> MlsharedError:
+        if self._worker.stopped:
+            return ModelNotReady(f"{self.ref} was not loaded before its client was closed")
         if isinstance(self.error, ConfigError):
             return self.error
         if self.refresher is not None:
@@ -125,7 +129,8 @@ class Worker:
 
     def __init__(self, settings: Settings, hook: Hook) -> None:
         self.settings = settings
-        self._hook = hook
+        self.gate = Gate()
+        self._hook = guarded(hook)
         self._followed: dict[str, Followed] = {}
         self._poller = Poller(self._tick, self._close, name="mlshared-refresh")
         self._host: Host | None = None
@@ -133,6 +138,11 @@ class Worker:
         self._open_not_before = 0.0
         self._written = 0.0
         self._serving: dict[str, str | None] = {}
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was told to stop."""
+        return self._poller.stopped
 
     @property
     def wanted(self) -> list[Model]:
@@ -156,6 +166,8 @@ class Worker:
             self._poller.submit(lambda: self._refresh(followed), timeout_seconds=timeout_seconds)
         except TimeoutError as error:
             raise StorageError(f"no answer about {followed.ref} within {timeout_seconds:g} s") from error
+        except Stopped as error:
+            raise MlsharedError(f"{followed.ref} cannot be refreshed: its client was closed") from error
 
     def stop(self) -> None:
         """Stop refreshing; loaded versions go on answering."""
@@ -215,8 +227,9 @@ class Worker:
         if self._host is None:
             assert settings.store is not None
             cache = open_cache(settings.cache_dir, max_bytes=settings.cache_bytes)
-            objects = open_objects(settings.store, settings.storage_options)
-            self._host = Host(settings, Store(objects), cache, self._hook)
+            with self.gate:
+                objects = open_objects(settings.store, settings.storage_options)
+            self._host = Host(settings, Store(objects), cache, self._hook, self.gate)
         if self._store_id is None:
             if time.monotonic() < self._open_not_before and followed.error is not None:
                 raise followed.error

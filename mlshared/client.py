@@ -14,11 +14,13 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final, Self
 
+from mlshared._estimator import after_fork
+from mlshared._poller import Gate
 from mlshared._ref import Ref, parse_ref
 from mlshared._worker import Followed, Worker
 from mlshared.errors import ConfigError
 from mlshared.events import Hook, log_event
-from mlshared.model import Model, RowFunction, Status
+from mlshared.model import Model, RowFunction, Status, forget_locks
 from mlshared.settings import from_environment, make_settings
 
 DEFAULT: Final = "default"
@@ -104,6 +106,11 @@ class Client:
                 if model.loaded is not None:
                     self.keeper(model).attend(None)
 
+    def gates(self) -> list[Gate]:
+        """Return what a fork has to wait for in this process."""
+        worker = self._workers.get(os.getpid())
+        return [] if worker is None else [worker.gate]
+
     def __enter__(self) -> Self:
         return self
 
@@ -172,6 +179,8 @@ def configure(*, using: str = DEFAULT, hook: Hook = log_event, **settings: Any) 
     Raises:
         ConfigError: If a setting is unknown or unusable, or a model of this store is in use already.
     """
+    if settings.get("store") is not None:
+        settings["store"] = os.fspath(settings["store"])
     make_settings(settings)
     with _guard:
         client, _ = _named.get(using, (None, {}))
@@ -218,7 +227,7 @@ def _track(client: Client) -> None:
         if not _hooked:
             _hooked = True
             atexit.register(_stop_all)
-            os.register_at_fork(after_in_child=_forked)
+            os.register_at_fork(before=_close_gates, after_in_parent=_open_gates, after_in_child=_forked)
 
 
 def _stop_all() -> None:
@@ -226,8 +235,22 @@ def _stop_all() -> None:
         client.close()
 
 
+def _close_gates() -> None:
+    for client in list(_clients):
+        for gate in client.gates():
+            gate.close()
+
+
+def _open_gates() -> None:
+    for client in list(_clients):
+        for gate in client.gates():
+            gate.open()
+
+
 def _forked() -> None:
     global _guard  # noqa: PLW0603 - another thread of the parent may have held it
     _guard = threading.Lock()
+    forget_locks()
+    after_fork()
     for client in list(_clients):
         client.forked()

@@ -67,6 +67,18 @@ Event = VersionLoaded | RefreshFailed | VersionQuarantined | StoreWarning
 Hook = Callable[[Any], None]
 
 
+def guarded(hook: Hook) -> Hook:
+    """Return a hook whose errors are logged and go no further."""
+
+    def call(event: Event) -> None:
+        try:
+            hook(event)
+        except Exception:
+            logger.exception("a hook failed on %r", event)
+
+    return call
+
+
 def log_event(event: Event) -> None:
     """Write an event to the ``mlshared`` logger."""
     match event:

@@ -393,6 +393,12 @@ _models: "weakref.WeakSet[Model]" = weakref.WeakSet()
 _overrides: dict[str, Any] = {}
 
 
+def forget_locks() -> None:
+    """Replace locks that another thread of the parent may have held: after a fork, in the child."""
+    global _registry  # noqa: PLW0603 - as said
+    _registry = threading.Lock()
+
+
 @contextmanager
 def overriding(ref: str, version: Any) -> Iterator[None]:
     """Answer with ``version`` in every model of that ref, those obtained earlier and later alike."""

@@ -4,6 +4,7 @@ s3_server       a real S3 server on loopback, one for the session
 s3_store        a fresh bucket on it: .url, .options, .server
 counting_proxy  a proxy before the server: .url, .requests, .stop(), .start(), .hold()
 s3_wire         s3_store, reached through counting_proxy
+shelf           a store with a model in three versions, made once: .copy_to(folder), .send_to(s3_store)
 """
 
 import importlib.util
@@ -15,10 +16,17 @@ from typing import Any
 
 import pytest
 
-_SPEC = importlib.util.spec_from_file_location("wire", Path(__file__).with_name("wire.py"))
-wire = importlib.util.module_from_spec(_SPEC)
-sys.modules["wire"] = wire
-_SPEC.loader.exec_module(wire)
+
+def _beside(name: str) -> Any:
+    """Import a module of this folder, for tests in every folder below to import by its name."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+wire = _beside("wire")
+make_shelf = _beside("shelf").make_shelf
 
 
 @dataclass(frozen=True)
@@ -66,3 +74,8 @@ def counting_proxy(s3_server):
 @pytest.fixture
 def s3_wire(s3_store, counting_proxy):
     return s3_store.at(counting_proxy.url)
+
+
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory):
+    return make_shelf(tmp_path_factory.mktemp("shelf") / "models")

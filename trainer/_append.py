@@ -2,8 +2,8 @@
 
     409, 412, a timeout, a lost answer -> read back: own bytes: won; other bytes: lost; absent: the same again
 
-Every entry carries a random nonce, so bytes tell their writer. An append ends won, lost or `OutcomeUnknown`;
-never in a guess.
+Every entry carries a random nonce, so bytes tell their writer. An append ends won, lost, refused before it
+could take effect, or `OutcomeUnknown`; never in a guess.
 """
 
 import random
@@ -11,7 +11,8 @@ import secrets
 import time
 from typing import Final
 
-from mlshared.errors import AccessDenied, ConfigError, IntegrityError, NotPublished, StorageError
+from mlshared._envelope import MAX_ENTRY_BYTES
+from mlshared.errors import AccessDenied, ConfigError, NotPublished, StorageError
 from mlshared.manifest import FORMAT
 from mlshared.store import IDENTITY_KEY, Identity, Store
 
@@ -33,16 +34,21 @@ def append(store: Store, key: str, data: bytes, what: str) -> bool:
 
     Raises:
         OutcomeUnknown: If the store stops answering before it is known.
-        AccessDenied: If writing is refused.
+        AccessDenied: If writing is refused, and nothing was written.
     """
+    unclear = False
     while True:
         try:
             if store.objects.create(key, data, timeout=store.remaining()):
                 return True
+            unclear = True  # taken; perhaps by an attempt of ours that the storage library repeated
             found = store.objects.get(key, limit=len(data), timeout=store.remaining())
-        except AccessDenied:
+        except AccessDenied as error:
+            if unclear:  # credentials that expire must not pass for a write that never was
+                raise _unknown(what, error) from error
             raise
         except StorageError as error:
+            unclear = True
             found = _read_back(store, key, len(data), what, error)
         if found is not None:
             return found == data
@@ -72,17 +78,25 @@ def found_store(store: Store) -> Identity:
     Raises:
         ConfigError: If the storage overwrites what exists although told not to.
     """
-    identity = store.identity()
-    if identity is not None:
-        return identity
-    data = Identity(format=FORMAT, id=nonce()).model_dump_json().encode()
-    append(store, IDENTITY_KEY, data, IDENTITY_KEY)
-    if store.objects.create(IDENTITY_KEY, data, timeout=store.remaining()):
+    if store.identity() is None:
+        data = Identity(format=FORMAT, id=nonce()).model_dump_json().encode()
+        append(store, IDENTITY_KEY, data, IDENTITY_KEY)
+    _refuse_overwriting(store)
+    return open_identity(store)
+
+
+def _refuse_overwriting(store: Store) -> None:
+    """Raise if what exists can be overwritten: tried every time, with the very bytes that are there."""
+    raw = store.objects.get(IDENTITY_KEY, limit=MAX_ENTRY_BYTES, timeout=store.remaining())
+    try:
+        overwritten = raw is not None and store.objects.create(IDENTITY_KEY, raw, timeout=store.remaining())
+    except StorageError:
+        return  # such as credentials for one model alone; whoever made this a store was told
+    if overwritten:
         raise ConfigError(
             "this storage overwrites existing objects although asked not to (If-None-Match is ignored): "
             "two trainers would overwrite each other's versions; use storage that has conditional writes"
         )
-    return open_identity(store)
 
 
 def _read_back(store: Store, key: str, size: int, what: str, error: StorageError) -> bytes | None:
@@ -90,14 +104,17 @@ def _read_back(store: Store, key: str, size: int, what: str, error: StorageError
     while True:
         try:
             return store.objects.get(key, limit=size, timeout=store.remaining())
-        except AccessDenied:
-            raise
-        except (StorageError, IntegrityError):
+        except AccessDenied as denied:
+            raise _unknown(what, denied) from denied
+        except StorageError:
             try:
                 store.remaining()
             except StorageError:
-                raise OutcomeUnknown(
-                    f"the store stopped answering: {what} may still appear; "
-                    f"look with `trainer history` ({error})"
-                ) from error
+                raise _unknown(what, error) from error
             time.sleep(PAUSE_SECONDS)
+
+
+def _unknown(what: str, error: StorageError) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        f"the store stopped answering: {what} may still appear; look with `trainer history` ({error})"
+    )

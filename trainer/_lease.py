@@ -2,7 +2,7 @@
 
     leases/retrain/<n>.json        taken by create-if-absent
     leases/retrain/<n>/<k>.json    a beat every five minutes
-    leases/retrain/<n>.done        the end
+    leases/retrain/<n>.done        the end, also after an exception or SIGTERM
 
 Two trainers on two hosts share no clock: the age of a beat is measured by the store's own time, against a
 probe just written. The holder measures with its own monotonic clock, and stops before others
@@ -13,6 +13,7 @@ import os
 import platform
 import re
 import secrets
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -53,6 +54,10 @@ class Held:
         self._confirmed = clock()
         self._taken_over = False
 
+    def now(self) -> float:
+        """Return the holder's own time, in monotonic seconds."""
+        return self._clock()
+
     def confirm(self, asked_at: float) -> None:
         """Note a beat that the store took; ``asked_at`` is the time before the request."""
         self._confirmed = asked_at
@@ -77,6 +82,8 @@ class Held:
 def lease(open_storage: Callable[[], Objects], store_id: str, model: str) -> Iterator[Held]:
     """Hold the retrain lease of a model; beats go out on a thread with storage of its own.
 
+    Meanwhile SIGTERM ends the main thread by SystemExit, unless the program handles it already.
+
     Raises:
         Busy: If another retrain is under way.
     """
@@ -93,12 +100,32 @@ def lease(open_storage: Callable[[], Objects], store_id: str, model: str) -> Ite
         name="trainer-lease",
         daemon=True,
     )
-    beats.start()
     try:
-        yield held
+        with _exit_on_sigterm():
+            beats.start()
+            yield held
     finally:
         stop.set()
-        beats.join(CALL_SECONDS)
+        if beats.ident is not None:
+            beats.join(CALL_SECONDS)
+
+
+@contextmanager
+def _exit_on_sigterm() -> Iterator[None]:
+    """Let a termination run what stands in ``finally``, which by default it does not."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _exit)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _exit(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def _take(store: Store, objects: Objects, store_id: str, model: str, owner: str) -> Held:
@@ -143,19 +170,23 @@ def _beat(
     try:
         while not stop.wait(BEAT_SECONDS):
             beat += 1
-            asked_at = time.monotonic()
-            store = Store(objects, budget_seconds=CALL_SECONDS)
-            data = to_bytes(_entry(store_id, model, held.number, beat, owner))
-            try:
-                if append(store, lease_key(model, held.number, beat), data, "a beat"):
-                    held.confirm(asked_at)
-                if _last_lease(objects, store, model) > held.number:
-                    held.give_up()
-            except StorageError:
-                continue  # held.check() counts the silence
+            _send_beat(objects, store_id, model, owner, held, beat)
         _end(objects, store_id, model, owner, held.number)
     finally:
         objects.close()
+
+
+def _send_beat(objects: Objects, store_id: str, model: str, owner: str, held: Held, beat: int) -> None:
+    asked_at = held.now()
+    store = Store(objects, budget_seconds=CALL_SECONDS)
+    data = to_bytes(_entry(store_id, model, held.number, beat, owner))
+    try:
+        if append(store, lease_key(model, held.number, beat), data, "a beat"):
+            held.confirm(asked_at)
+        if _last_lease(objects, store, model) > held.number:
+            held.give_up()
+    except StorageError:
+        return  # held.check() counts the silence
 
 
 def _end(objects: Objects, store_id: str, model: str, owner: str, number: int) -> None:

@@ -12,8 +12,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from mlshared.errors import IntegrityError
-from mlshared.manifest import FORMAT, Fallback, Manifest, Previous, Release, Stored
+from mlshared.errors import ConfigError, IntegrityError, StorageError
+from mlshared.manifest import (
+    FORMAT,
+    Fallback,
+    Manifest,
+    Previous,
+    Release,
+    Stored,
+    check_alias,
+    check_model_name,
+)
 from mlshared.store import Store
 
 from ._append import nonce
@@ -47,13 +56,32 @@ class Log:
 
 
 def read_log(store: Store, store_id: str, model: str, alias: str) -> Log:
-    """Return the log's state: one LIST, and a GET or two."""
+    """Return the log's state: one LIST, and a GET or two.
+
+    Raises:
+        UnsupportedFormat: If its highest entry was written by a newer trainer.
+        StorageError: If the store lists an entry and does not give it.
+    """
     numbers = store.releases(model, alias)
     for number in reversed(numbers):
         stored = _valid(store, store_id, model, alias, number)
         if stored is not None:
             return Log(store_id, model, alias, stored, numbers[-1])
     return Log(store_id, model, alias, None, numbers[-1] if numbers else 0)
+
+
+def check_names(model: str, alias: str | None = None) -> None:
+    """Refuse what no model, or no alias, may be called, before anything is read or written.
+
+    Raises:
+        ConfigError: With the rule.
+    """
+    try:
+        check_model_name(model)
+        if alias is not None:
+            check_alias(alias)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def next_entry(
@@ -123,7 +151,8 @@ def _valid(store: Store, store_id: str, model: str, alias: str, number: int) -> 
     except IntegrityError:
         return None
     if stored is None:
-        return None
+        # Taking it for invalid would write past an entry that clients have read.
+        raise StorageError(f"entry {number} of {model}@{alias} is listed and cannot be read; try again")
     prev = stored.entry.prev
     if prev is None:
         return stored if number == 1 or stored.entry.reset else None

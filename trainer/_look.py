@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from mlshared._following import accepts
 from mlshared._objects import open_objects
 from mlshared._ref import Ref
 from mlshared.errors import IntegrityError, NotPublished
@@ -96,14 +97,15 @@ def history(store: OpenStore, name: str, alias: str) -> list[Release]:
     numbers = store.reader.releases(name, alias)
     if not numbers:
         published(store, name)  # a name that is not there is an error, an alias without releases is not
-    entries = []
+    entries, head = [], None
     for number in numbers:
         try:
             stored = store.reader.release(store.id, name, alias, number)
         except IntegrityError:
             continue
-        if stored is not None:
+        if stored is not None and accepts(head, stored.entry):
             entries.append(stored.entry)
+            head = stored
     return entries
 
 

@@ -24,7 +24,7 @@ from mlshared.__main__ import EXIT_STORE
 from mlshared._estimator import EstimatorPredictor
 from mlshared._objects import open_objects
 from mlshared._schema import Schema
-from mlshared.errors import ArtifactError, ConfigError, StorageError
+from mlshared.errors import ArtifactError, StorageError
 from mlshared.manifest import (
     FORMAT,
     Artifact,
@@ -33,7 +33,6 @@ from mlshared.manifest import (
     Manifest,
     Stored,
     Training,
-    check_model_name,
     to_bytes,
 )
 from mlshared.settings import ENVIRONMENT_PREFIX
@@ -43,10 +42,10 @@ from ._append import append, found_store, nonce
 from ._estimators import describe_estimator, dump_estimator, environment
 from ._fields import fields_from_schema, infer_fields
 from ._golden import golden_rows, make_golden
-from ._log import read_log
+from ._log import check_names
 from ._plan import plan_for
 from ._raw_fields import raw_fields
-from ._release import ReleaseRefused, check_compatible
+from ._release import ReleaseRefused, release_first
 from ._release import release as release_by_person
 from .config import choose_options, choose_store, find_config
 from .recipe import describe_features
@@ -54,6 +53,7 @@ from .recipe import describe_features
 COLLECTION_GRACE_SECONDS: Final = 7 * 24 * 3600.0
 BUDGET_SECONDS: Final = 60.0
 READ_BACK_SECONDS: Final = 300.0
+ALIAS: Final = "production"
 SLOWEST_BYTES_PER_SECOND: Final = 1e6
 
 LABELLING: Final = frozenset({"classifier", "clusterer", "outlier_detector"})
@@ -138,6 +138,7 @@ def publish(
         OutcomeUnknown: If the store stopped answering while writing.
     """
     url, options = choose_store(store, find_config()), choose_options(storage_options)
+    check_names(name, release)
     objects = open_objects(url, options)
     try:
         opened = Store(objects, budget_seconds=BUDGET_SECONDS)
@@ -157,29 +158,20 @@ def publish(
         )
         stored = upload(opened, made)
         read_back(url, options, stored.entry, features=features, trusted_types=trusted_types)
-        opened.allow(BUDGET_SECONDS)
-        log = read_log(opened, store_id, name, release or "production")
-        first = release is None and log.highest == 0
-        compatible = check_compatible(opened, log, stored.entry)
+        first = release is None and release_first(opened, store_id, stored, ALIAS, reason="the first version")
     finally:
         objects.close()
-    ref = f"{name}@{stored.entry.version}"
-    if not (release or first):
-        return Published(stored.entry.version, ref, stored.entry, released=False, reason="not asked to")
-    if not compatible.passed:
-        return Published(stored.entry.version, ref, stored.entry, released=False, reason=compatible.message)
+    version, ref = stored.entry.version, f"{name}@{stored.entry.version}"
+    if release is None:
+        reason = "" if first else "not asked to"
+        return Published(version, ref, stored.entry, released=first, reason=reason)
     try:
         release_by_person(
-            name,
-            stored.entry.version,
-            store=url,
-            storage_options=options,
-            alias=release or "production",
-            reason="published by hand",
+            name, version, store=url, storage_options=options, alias=release, reason="published by hand"
         )
     except ReleaseRefused as error:
-        return Published(stored.entry.version, ref, stored.entry, released=False, reason=str(error))
-    return Published(stored.entry.version, ref, stored.entry, released=True)
+        return Published(version, ref, stored.entry, released=False, reason=str(error))
+    return Published(version, ref, stored.entry, released=True)
 
 
 def draft(
@@ -197,10 +189,7 @@ def draft(
     labels: Mapping[str, str] | None = None,
 ) -> Draft:
     """Return everything a version is, but its number. Arguments and errors are those of `publish`."""
-    try:
-        check_model_name(name)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
+    check_names(name)
     description = describe_estimator(estimator, X, y)
     data = dump_estimator(estimator, trusted_types)
     kind, fields, categories = infer_fields(estimator, X)

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from mlshared._objects import open_objects
-from mlshared.errors import ConfigError, MlsharedError, NotPublished
-from mlshared.manifest import Manifest, Release, Stored, check_alias, check_model_name, to_bytes
+from mlshared.errors import ArtifactError, MlsharedError, NotPublished
+from mlshared.manifest import Manifest, Release, Stored, to_bytes
 from mlshared.store import Store, release_key
 
 from ._append import append, open_identity
-from ._log import Kind, Log, next_entry, read_log
+from ._log import Kind, Log, check_names, next_entry, read_log
 from .checks import Check, compatibility
 from .config import choose_options, choose_store, find_config
 
@@ -87,7 +87,7 @@ def release(
         target = published_manifest(reader, store_id, name, version)
 
         def check(log: Log) -> None:
-            verdict = check_compatible(reader, log, target.entry)
+            verdict = _check_compatible(reader, log, target.entry)
             if not (verdict.passed or breaking):
                 raise ReleaseRefused(f"{name}@{version} was not released: {verdict.message}")
 
@@ -191,6 +191,10 @@ def release_automatically(
         log = read_log(store, store_id, name, alias)
         champion = log.head.entry if log.head else None
         checks = judge(log.head)
+        if champion is not None and champion.version == candidate.entry.version:
+            return Verdict(
+                True, False, f"entry {champion.number} put it in force meanwhile", checks, champion
+            )
         if (why := _stop(log, candidate.entry, checks)) is not None:
             return Verdict(False, bool(champion and champion.hold), why, checks, champion)
         entry = next_entry(log, candidate, kind="release", by="retrain", hold=False, reason=reason)
@@ -201,12 +205,19 @@ def release_automatically(
     return Verdict(False, False, why, checks, champion)
 
 
-def check_compatible(store: Store, log: Log, candidate: Manifest) -> Check:
-    """Return whether apps that work with what is in force in ``log`` work with the candidate."""
-    if log.head is None:
-        return compatibility(None, candidate)
-    champion = store.manifest(log.store_id, log.model, log.head.entry.version)
-    return compatibility(champion.entry if champion else None, candidate)
+def release_first(store: Store, store_id: str, target: Stored[Manifest], alias: str, *, reason: str) -> bool:
+    """Put a version in force if nothing ever was, so that nothing is displaced; return whether it was.
+
+    Raises:
+        OutcomeUnknown: If the store stopped answering while writing.
+    """
+    store.allow(BUDGET_SECONDS)
+    log = read_log(store, store_id, target.entry.model, alias)
+    if log.highest > 0:
+        return False
+    return _append_entry(
+        store, next_entry(log, target, kind="release", by="person", hold=False, reason=reason)
+    )
 
 
 @contextmanager
@@ -226,16 +237,31 @@ def published_manifest(store: Store, store_id: str, name: str, version: int) -> 
     Raises:
         NotPublished: If there is none.
     """
-    try:
-        check_model_name(name)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
+    check_names(name)
     stored = store.manifest(store_id, name, version) if version >= 1 else None
     if stored is None:
         numbers = store.versions(name)
         has = f"its versions are {numbers[0]} to {numbers[-1]}" if numbers else "there is no such model"
         raise NotPublished(f"{name} has no version {version}: {has}")
     return stored
+
+
+def _check_compatible(store: Store, log: Log, candidate: Manifest) -> Check:
+    """Return whether apps that work with what is in force in ``log`` work with the candidate."""
+    if log.head is None:
+        return compatibility(None, candidate)
+    in_force = log.head.entry
+    problem = "is missing from the store or was replaced"
+    try:
+        champion = store.manifest(log.store_id, log.model, in_force.version)
+    except ArtifactError as error:
+        champion, problem = None, f"cannot be read: {error}"
+    if champion is not None and champion.sha256 == in_force.manifest_sha256:
+        return compatibility(champion.entry, candidate)
+    # Absolute as a person's word is, it takes that word: a damaged version must not be in force for ever.
+    mend = f"go on without comparing? trainer release {candidate.model} {candidate.version} --breaking"
+    words = f"the manifest of {log.model}@{in_force.version}, which is in force, {problem}; {mend}"
+    return Check("compatible", False, words)
 
 
 def _by_person(
@@ -250,11 +276,7 @@ def _by_person(
     reason: str,
     check: Callable[[Log], None] | None = None,
 ) -> Release:
-    try:
-        check_model_name(name)
-        check_alias(alias)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
+    check_names(name, alias)
     target: Stored[Manifest] | None = None
     left: set[int] = set()
     for _ in range(PERSON_ATTEMPTS):

@@ -10,7 +10,7 @@ from typing import Any
 
 from mlshared import Client
 from mlshared._objects import open_objects
-from mlshared.errors import ArtifactError, IntegrityError
+from mlshared.errors import ArtifactError, IntegrityError, ModelNotReady
 from mlshared.manifest import Manifest, Release, Stored, Training
 from mlshared.store import Store
 
@@ -18,7 +18,7 @@ from ._append import found_store
 from ._evaluate import Champion, cannot_compare, compare, score
 from ._fit import Prepared, fit, load_frame, prepare
 from ._lease import Held, lease
-from ._log import read_log
+from ._log import check_names, read_log
 from ._outcome import OnStep, Outcome
 from ._publish import Draft, draft, read_back, upload
 from ._release import BUDGET_SECONDS, release_automatically
@@ -51,6 +51,7 @@ def retrain(
     """
     url = choose_store(store, find_config())
     options = choose_options(storage_options)
+    check_names(recipe.name, alias)
     objects = open_objects(url, options)
     try:
         opened = Store(objects, budget_seconds=BUDGET_SECONDS)
@@ -100,18 +101,18 @@ class _Run:
         made = self._draft(estimator, prepared, scores, time.monotonic() - started)
 
         def verdicts(head: Stored[Release] | None) -> tuple[Check, ...]:
-            return self._judge(head, estimator, prepared, scores, made.manifest)
+            checks = self._judge(head, estimator, prepared, scores, made.manifest)
+            self._held.check()  # judging may take long, and comes right before what counts
+            return checks
 
         self._on_step("judge", "")
         self._store.allow(BUDGET_SECONDS)
         checks = verdicts(read_log(self._store, self._store_id, recipe.name, self._alias).head)
         self._on_step("publish", f"{sum(map(len, made.blobs.values())):,} bytes")
-        self._held.check()
         stored = upload(self._store, _with_checks(made, checks))
         self._on_step("read back", f"version {stored.entry.version}")
         read_back(self._url, self._options, stored.entry, features=recipe.features)
         self._on_step("release", f"version {stored.entry.version}")
-        self._held.check()
         verdict = release_automatically(
             self._store, self._store_id, stored, self._alias, verdicts, reason="retrained"
         )
@@ -190,7 +191,7 @@ class _Run:
         ref = f"{champion.model}@{champion.version}"
         try:
             fitted = self._loaded(ref)
-        except ArtifactError as error:
+        except (ArtifactError, ModelNotReady) as error:  # not ready: set aside here at an earlier try
             return cannot_compare(ref, f"{ref} cannot be loaded here: {error}")
         return compare(self._recipe, estimator, Champion(ref, fitted, champion.training.split), prepared)
 

@@ -6,11 +6,14 @@ with the table form of the features: neither the app's row function nor `mlshare
 
 import json
 import sys
+from typing import Final
 
 import pandas as pd
 
 import mlshared
 from examples.flights.features import derive, derive_frame
+
+LOAD_SECONDS: Final = 60.0
 
 
 def main() -> None:
@@ -19,7 +22,9 @@ def main() -> None:
     features = derive_frame(rows.assign(time=pd.to_datetime(rows["time"])))
     found = {}
     for version in sys.argv[1:]:
-        pipeline = mlshared.get_model(f"flights@{version}", features=derive).current.estimator
+        model = mlshared.get_model(f"flights@{version}", features=derive)
+        model.ready(timeout=LOAD_SECONDS)
+        pipeline = model.current.estimator
         late = list(pipeline.classes_).index(True)
         found[version] = pipeline.predict_proba(features)[:, late].tolist()
     json.dump(found, sys.stdout)

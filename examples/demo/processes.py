@@ -112,12 +112,7 @@ class Processes:
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave one behind
         try:
             for process in reversed(self._running):
-                process.terminate()
-                try:
-                    process.wait(STOP_SECONDS)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+                _stop(process)
         finally:
             signal.signal(signal.SIGINT, before)
 
@@ -134,6 +129,15 @@ class Processes:
         )
         self._running.append(process)
         return process
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    with process:  # closes its pipes
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 def free_port() -> int:

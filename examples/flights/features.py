@@ -3,8 +3,8 @@
     {"time": "2013-10-04T17:30", "distance": 1400, ...} -> {"hour": 17.5, "weekday": "fri", ...}
 
 The web app and the trainer name the same function, so a feature cannot mean one thing in training and another
-in production. Training takes the table form, which is faster; a test holds the two to the same values. This
-module imports neither pandas nor numpy: an app has no use for them here.
+in production. Training takes the table form, which is faster; a test holds the two to the same values. An app
+needs no pandas for this module.
 
 The month is not among the features: what is to be predicted lies in months that no model has seen.
 """
@@ -13,6 +13,8 @@ import math
 from collections.abc import Mapping
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final
+
+from mlshared import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,10 +58,10 @@ def derive(row: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises:
         KeyError: If a column is missing.
-        ValueError: If ``time`` is text and no time.
+        InputError: If a value is not what it should be; a web app tells its caller.
     """
     time = _time(row["time"])
-    distance, built = _number(row["distance"]), _number(row["built"])
+    distance, built = _number(row, "distance"), _number(row, "built")
     features: dict[str, Any] = {name: row[name] for name in _AS_THEY_ARE}
     features["hour"] = None if time is None else time.hour + time.minute / 60
     features["weekday"] = None if time is None else _WEEKDAYS[time.weekday()]
@@ -102,11 +104,22 @@ def log_distance(miles: float) -> float:
 
 def _time(value: Any) -> datetime | None:
     if isinstance(value, str):
-        return datetime.fromisoformat(value)
+        try:
+            return datetime.fromisoformat(value)
+        except ValueError as error:
+            raise _refused("time", value, "2013-10-04T17:30") from error
     # NaT is a datetime to isinstance, and unequal to itself.
     return value if isinstance(value, datetime) and value == value else None  # noqa: PLR0124
 
 
-def _number(value: Any) -> float | None:
-    number = None if value is None else float(value)
-    return None if number is None or math.isnan(number) else number
+def _number(row: Mapping[str, Any], name: str) -> float | None:
+    value = row[name]
+    try:
+        number = math.nan if value is None else float(value)
+    except (TypeError, ValueError) as error:
+        raise _refused(name, value, "1400") from error
+    return None if math.isnan(number) else number
+
+
+def _refused(field: str, value: Any, example: str) -> InputError:
+    return InputError([{"field": field, "message": f"{str(value)[:40]!r} is not of the form {example}"}])

@@ -81,9 +81,10 @@ def columns(program: Program, number: int) -> Callable[[Row], Array] | None:
 
 def _filler(width: int, parts: list[Any]) -> Callable[[Row], Array]:
     template = array("f", bytes(4 * (width + 1)))  # one more, written to where no column is 1
-    numbers, others, hot, pairs = (
-        tuple(part for part in parts if type(part) is kind) for kind in (_Scaled, _Computed, _Hot, _Pairs)
-    )
+    numbers = tuple(part for part in parts if isinstance(part, _Scaled))
+    others = tuple(part for part in parts if isinstance(part, _Computed))
+    hot = tuple(part for part in parts if isinstance(part, _Hot))
+    pairs = tuple(part for part in parts if isinstance(part, _Pairs))
 
     def fill(row: Row) -> Array:
         x = template[:]

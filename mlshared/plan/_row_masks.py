@@ -54,9 +54,7 @@ class _Masks:
     outputs: int
 
 
-def masked_row(
-    program: Program, output: Output, otherwise: Answer, shared: dict[Any, Any]
-) -> Answer | None:
+def masked_row(program: Program, output: Output, otherwise: Answer, shared: dict[Any, Any]) -> Answer | None:
     """Return a function of one checked row, or None if the output is no such model.
 
     Args:
@@ -90,7 +88,7 @@ def _answering(masks: _Masks, follow: Follow, otherwise: Answer) -> Answer:
     def answers(row: Row) -> Any:
         found = values(both(take(places(row), 0, None, "clip"), 0))
         scores = add(found.reshape(-1, outputs))[-1].tolist()
-        return follow(scores) if scores[0] == scores[0] else otherwise(row)  # noqa: PLR0124
+        return follow(scores) if scores[0] == scores[0] else otherwise(row)
 
     return answers
 

@@ -135,7 +135,9 @@ def _guards(program: Program, number: int, tested: tuple[Source, ...]) -> list[S
     return found
 
 
-def _numbers(name: str, columns: dict[int, Source], moved: Mapping[NumberSource, Array]) -> NumberStates | None:
+def _numbers(
+    name: str, columns: dict[int, Source], moved: Mapping[NumberSource, Array]
+) -> NumberStates | None:
     passed = {column: source for column, source in columns.items() if isinstance(source, NumberSource)}
     if len(passed) != len(columns):
         return None

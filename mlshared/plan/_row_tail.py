@@ -39,20 +39,36 @@ def followed(program: Program, output: Output, head: str) -> tuple[int, Follow] 
 
 
 def _in_python(program: Program, output: Output, number: int, chain: list[int]) -> Follow | None:
-    shape = program.compiled[number].shape
-    single = shape.width == 1
-    if not chain and output.form in {"column", "block"}:
-        return _listed if output.form == "block" and single else _itself
-    if len(chain) != 1 or shape.dtype != "float64":
+    if program.compiled[number].shape.dtype != "float64":
         return None
-    step = program.steps[chain[0]]
-    if step.op == "decide":
-        classes = np.array(list(output.classes[0]), dtype=output.dtype).tolist()
-        return _decision(step.params["rule"], classes, single=single)
-    if step.op != "link" or (single and (output.form == "block") != (step.params["kind"] == "logistic2")):
-        return None
-    links = _LINKS_OF_ONE if single else _LINKS_OF_SEVERAL
-    return links.get(step.params["kind"])
+    single = program.compiled[number].shape.width == 1
+    actions: list[Follow] = []
+    for each in chain:
+        step = program.steps[each]
+        links = _LINKS_OF_ONE if single else _LINKS_OF_SEVERAL
+        if step.op == "link" and step.params["kind"] in links:
+            actions.append(links[step.params["kind"]])
+        elif step.op == "decide" and output.form == "labels":
+            classes = np.array(list(output.classes[0]), dtype=output.dtype).tolist()
+            decision = _decision(step.params["rule"], classes, single=single)
+            if decision is None:
+                return None
+            actions.append(decision)
+        else:
+            return None
+        single = program.compiled[each].shape.width == 1
+    if output.form == "block" and single:
+        actions.append(_listed)
+    return _composed(actions)
+
+
+def _composed(actions: list[Follow]) -> Follow:
+    if not actions:
+        return _itself
+    if len(actions) == 1:
+        return actions[0]
+    first, rest = actions[0], _composed(actions[1:])
+    return lambda scores: rest(first(scores))
 
 
 def _in_numpy(program: Program, output: Output, number: int, chain: list[int]) -> Follow:

@@ -18,9 +18,7 @@ Row = Mapping[str, Any]
 Answer = Callable[[Row], Any]
 
 
-def specialise(
-    program: Program, output: Output, otherwise: Answer, shared: dict[Any, Any]
-) -> Answer | None:
+def specialise(program: Program, output: Output, otherwise: Answer, shared: dict[Any, Any]) -> Answer | None:
     """Return a function of one checked row, or None if nothing faster than the definition is known.
 
     Args:

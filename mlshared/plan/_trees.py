@@ -56,8 +56,8 @@ class Nodes:
         return self.left == np.arange(len(self.left))
 
     def goes_left(self, at: Array, values: Array) -> Array:
-        """Return whether ``values`` go left at the splits ``at``; both of one shape, or of shapes that broadcast."""
-        left = values <= self.threshold[at]
+        """Return whether ``values`` go left at the splits ``at``, whose shapes broadcast."""
+        left: Array = values <= self.threshold[at]
         if len(self.sets):
             category = self.category[at]
             left = np.where(category < 0, left, self._listed(category, values))
@@ -70,7 +70,7 @@ class Nodes:
         inside = (values > -1) & (values < size)
         code = np.where(inside, values, 0).astype(np.int64)
         words = self.sets[category, code >> 5]
-        return inside & ((words >> (code & 31).astype(np.uint32)) & 1).astype(np.bool_)
+        return np.asarray(inside & ((words >> (code & 31).astype(np.uint32)) & 1).astype(np.bool_))
 
 
 def trees(step: Step, inputs: tuple[Shape, ...]) -> Compiled:

@@ -120,7 +120,7 @@ def test_only_hashes_name_blobs(cache, name):
         ("..", "m", "a"),
         (STORE, "../m", "a"),
         (STORE, "m", ".."),
-        (STORE, "m", "latest"),
+        (STORE, "m", "Latest"),
         (STORE, "feed", "a"),
     ],
 )

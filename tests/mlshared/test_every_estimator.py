@@ -1,6 +1,6 @@
-"""Every classifier and regressor of scikit-learn, stored and loaded with default settings.
+"""Every classifier and regressor of scikit-learn: stored and loaded, published and served, by default.
 
-Answers of the loaded estimator equal the fitted one's, value for value, for a table and for one row.
+Answers equal the fitted estimator's, value for value, for a table and for one row.
 """
 
 import inspect
@@ -14,8 +14,13 @@ from sklearn.model_selection import train_test_split
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from sklearn.utils import all_estimators
 
+from mlshared import Client
 from mlshared._artifact import load_estimator
+from mlshared._objects import open_objects
+from mlshared.store import Store
+from trainer._append import found_store
 from trainer._estimators import METHODS, NotStorable, dump_estimator
+from trainer._publish import draft, upload
 
 # Name -> part of the reason. The check fails when the set changes, either way.
 NOT_STORABLE: dict[str, str] = {}
@@ -101,6 +106,49 @@ def test_answers_like_the_fitted_one_after_storing_and_loading(kind, name, cls):
             for rows in (x, *(x[i : i + 1] for i in range(5))):
                 want, got = (getattr(each, method)(rows.copy()) for each in (estimator, loaded))
                 assert _same(want, got), f"{name} fitted on {data}: {method} of {len(rows)} rows"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """A store to publish to, its id, and its folder."""
+    folder = str(tmp_path_factory.mktemp("store"))
+    opened = Store(open_objects(folder), budget_seconds=1e6)
+    return opened, found_store(opened).id, folder
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Class .* is deprecated:FutureWarning")
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.filterwarnings("ignore::UserWarning")  # a multilabel classifier without positives, and the like
+@pytest.mark.parametrize(("kind", "name", "cls"), _ALL, ids=[name for _, name, _ in _ALL])
+def test_answers_like_the_fitted_one_when_published_and_served(kind, name, cls, store, tmp_path):
+    """Published, fetched by a client with default settings: equal answers for a table and three mappings."""
+    opened, store_id, folder = store
+    for data, estimator, x in _fits(kind, name, cls):
+        model_name = f"{name.lower()}.{data.replace(' ', '').replace(',', '.')}"
+        stored = upload(opened, draft(estimator, x, store_id=store_id, name=model_name))
+        with Client(folder, cache_dir=tmp_path) as client:
+            served = client.model(f"{model_name}@{stored.entry.version}").current
+            for method in stored.entry.methods:
+                want = getattr(estimator, method)(x.copy())
+                assert _same(_dense(want), _dense(getattr(served, method)(x))), f"{model_name}: {method}"
+                for row in x[:3]:
+                    got = getattr(served, method)({f"x{i}": float(value) for i, value in enumerate(row)})
+                    want = _flat(_dense(getattr(estimator, method)(row[None, :])))
+                    np.testing.assert_array_equal(_flat(got), want, f"{model_name}: {method} of one mapping")
+
+
+def _dense(answer):
+    return answer.toarray() if hasattr(answer, "toarray") else answer
+
+
+def _flat(answer):
+    """Return an answer's values in order: of a dict, of a list of one-row arrays, of a one-row array."""
+    if isinstance(answer, dict):
+        return [value for each in answer.values() for value in _flat(each)]
+    if isinstance(answer, list):
+        return [value for each in answer for value in _flat(each)]
+    return np.ravel(answer).tolist()
 
 
 def test_those_that_cannot_be_stored_are_classifiers_or_regressors_that_exist():

@@ -62,7 +62,7 @@ def around(pipeline: Any, frame: pd.DataFrame) -> list[dict[str, Any]]:
 def thresholds(pipeline: Any, column: int) -> list[float]:
     """Return the thresholds of the trees of an estimator on one column."""
     if hasattr(pipeline, "_predictors"):
-        nodes = np.concatenate([tree.nodes for each in pipeline._predictors for tree in each])  # noqa: SLF001
+        nodes = np.concatenate([tree.nodes for each in pipeline._predictors for tree in each])
         picked = (nodes["feature_idx"] == column) & (nodes["is_leaf"] == 0)
         return np.unique(nodes["num_threshold"][picked]).tolist()
     trees = [tree.tree_ for tree in pipeline.estimators_.ravel()]
@@ -128,7 +128,7 @@ def test_gradient_boosting_classification_is_exact(loss: str, init: Any, leaves:
     scale=st.sampled_from([1e-300, 1.0, 1e200]),
 )
 def test_hist_gradient_boosting_regression_is_exact(
-    loss: str, leaves: int, gaps: bool, dtype: str, scale: float
+    loss: str, leaves: int, *, gaps: bool, dtype: str, scale: float
 ) -> None:
     """Every loss, with and without a side for missing values, below and above 64 leaves."""
     frame = numbers(5, gaps=gaps, dtype=dtype, scale=1.0 if dtype == "float32" else scale)
@@ -139,7 +139,11 @@ def test_hist_gradient_boosting_regression_is_exact(
         min_samples_leaf=2,
         max_iter=10,
     ).fit(frame, target(frame, 4))
-    rows = [*around(model, frame), {"a": None, "b": None, "c": None}, {"a": float("inf"), "b": -1.0, "c": 2.0}]
+    rows = [
+        *around(model, frame),
+        {"a": None, "b": None, "c": None},
+        {"a": float("inf"), "b": -1.0, "c": 2.0},
+    ]
     compare(model, frame, rows)
 
 

@@ -63,7 +63,7 @@ def around(tree: Any, X: pd.DataFrame) -> list[dict[str, Any]]:
 
 def records(X: pd.DataFrame) -> list[dict[str, Any]]:
     """Return rows with None where missing."""
-    return X.astype(object).where(X.notna(), None).to_dict("records")
+    return [dict(row) for row in X.astype(object).where(X.notna(), None).to_dict("records")]
 
 
 def fitted(kind: type, X: pd.DataFrame, y: Any, **params: Any) -> Any:

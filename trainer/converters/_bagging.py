@@ -37,9 +37,9 @@ def _bagging_classifier(estimator: BaggingClassifier, x: Block) -> Outputs:
     methods: dict[str, Block | list[Block]] = {"predict": proba.decide("argmax"), "predict_proba": proba}
     if hasattr(estimator, "decision_function"):
         scores = [answered(each, "decision_function", x) for each in answers]
-        if len({block.width for block in scores}) > 1:
-            x.refuse("an inner classifier did not see every class")
-        methods["decision_function"] = _mean(scores)
+        # scikit-learn cannot add them either where one has not met every class.
+        if len({block.width for block in scores}) == 1:
+            methods["decision_function"] = _mean(scores)
     return Outputs(methods, (classes,))
 
 

@@ -103,6 +103,8 @@ def codes_of(x: Block, categories: Any, *, refuse: bool) -> Block:
     if not column.label:
         x = _numbers(x, np.asarray(categories))
         listed = [np.nan if is_missing(value) else float(value) for value in listed]
+    else:
+        listed = [None if is_missing(value) else value for value in listed]
     return x.encode(listed, missing=unknown if missing is None else missing, unknown=unknown)
 
 

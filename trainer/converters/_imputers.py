@@ -43,8 +43,7 @@ def _missing_indicator(estimator: MissingIndicator, x: Block) -> Block:
     others = sorted(set(range(x.width)) - set(np.asarray(estimator.features_).tolist()))
     if estimator.features == "missing-only" and estimator.error_on_new and others:
         x = _without_new(x, others, marker)
-    told = _told(x.select(estimator.features_), marker)
-    return _each(told, lambda one: one.cast("float64")).stored(sparse=sparse)
+    return _told(x.select(estimator.features_), marker).cast("float64").stored(sparse=sparse)
 
 
 def _checked(x: Block, marker: Any, *, objects: bool) -> Block:
@@ -90,15 +89,14 @@ def _looks_for(x: Block, marker: Any) -> bool:
 
 
 def _told(x: Block, marker: Any) -> Block:
-    return _each(x, lambda one: _told_one(one, marker))
-
-
-def _told_one(x: Block, marker: Any) -> Block:
-    (column,) = x.columns
-    if not column.label:
+    """Return 1 where a value is missing and 0 elsewhere."""
+    if x.labelled() and x.width > 1:
+        return join([_told(x.select([position]), marker) for position in range(x.width)])
+    if not x.labelled():
         if marker is None:
             x.refuse("looks for None among numbers")
         return x.missing(marker=None if is_missing(marker) else float(marker))
+    (column,) = x.columns
     seen = column.fill is UNFILLED and _looks_for(x, marker)
     codes = x.encode([], missing=-1 if seen else 0, unknown=0)
     return codes.lookup([[0.0]], [1.0], names=[column.name])
@@ -113,14 +111,6 @@ def _without_new(x: Block, others: list[int], marker: Any) -> Block:
     for place, column in zip(others, checked.columns, strict=True):
         columns[place] = column
     return replace(x, columns=tuple(columns))
-
-
-def _each(x: Block, change: Any) -> Block:
-    """Return all columns after a change of each of them, or of all at once where they are numbers."""
-    if not x.labelled():
-        changed: Block = change(x.select(range(x.width)))
-        return changed
-    return join([change(x.select([position])) for position in range(x.width)])
 
 
 def _is_nan(value: Any) -> bool:

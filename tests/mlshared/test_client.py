@@ -1,0 +1,564 @@
+"""Wiring and lifecycle: refs, settings, several stores, forks, dead threads, closing."""
+
+import asyncio
+import http.server
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+
+import pytest
+from shelf import NAME, add_version, disagree
+from sklearn.datasets import load_breast_cancer
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+import mlshared
+import trainer
+from mlshared import Client, ConfigError, MlsharedError, ModelNotReady, NotPublished, StorageError
+from mlshared import client as wiring
+from mlshared.events import VersionLoaded
+
+SECONDS = 30.0
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch):
+    """Each test has a process of its own, as far as configuring goes."""
+    for name in list(os.environ):
+        if name.startswith("MLSHARED_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setattr(wiring, "_named", {})
+    monkeypatch.setattr(wiring, "_configured", {})
+    before = set(wiring._clients)
+    yield
+    for client in set(wiring._clients) - before:
+        client.close()
+
+
+@pytest.fixture
+def url(shelf, tmp_path):
+    return shelf.copy_to(tmp_path / "models")
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return {"cache_dir": tmp_path / "cache", "poll_seconds": 0}
+
+
+@pytest.fixture
+def client(url, settings):
+    with Client(url, **settings) as client:
+        yield client
+
+
+class Events:
+    """A hook that keeps events, to be waited for."""
+
+    def __init__(self):
+        self.all, self._changed = [], threading.Condition()
+
+    def __call__(self, event):
+        with self._changed:
+            self.all.append(event)
+            self._changed.notify_all()
+
+    def wait_for(self, kind, count=1):
+        def enough():
+            return sum(isinstance(event, kind) for event in self.all) >= count
+
+        with self._changed:
+            return self._changed.wait_for(enough, SECONDS)
+
+
+# -- refs and models ----------------------------------------------------------------------------------------
+
+
+def test_the_same_ref_is_the_same_model(client):
+    """However often it is asked for."""
+    assert client.model(NAME) is client.model(NAME)
+    assert client.model(NAME) is not client.model(f"{NAME}@1")
+    assert mlshared.get_model(NAME) is mlshared.get_model(NAME)
+    assert mlshared.get_model(NAME) is not mlshared.get_model(NAME, using="other")
+
+
+@pytest.mark.parametrize(
+    "ref", ["", "Cancer", "feed", "cancer@", "cancer@0", "cancer@Staging", 7, "cancer@2026-13-01"]
+)
+def test_what_is_no_ref(client, ref):
+    """It is refused at once, not at the first prediction."""
+    with pytest.raises(ConfigError):
+        client.model(ref)
+    with pytest.raises(ConfigError):
+        mlshared.get_model(ref)
+
+
+def test_nothing_happens_before_the_first_use(url, settings):
+    """Neither a client nor a model starts a thread or makes a file."""
+    threads = threading.active_count()
+    model = Client(url, **settings).model(NAME)
+    assert model.status().state == "idle"
+    assert threading.active_count() == threads
+    assert not settings["cache_dir"].exists()
+
+
+@pytest.mark.parametrize(
+    ("which", "version"),
+    [("", 2), ("@production", 2), ("@1", 1), ("@3", 3), ("@latest", 3), ("@2100-01-01T00:00Z", 2)],
+)
+def test_refs(client, url, which, version):
+    """Alias, number, latest and moment each mean their version."""
+    trainer.release(NAME, 2, store=url)
+    assert client.model(f"{NAME}{which}").current.version == version
+
+
+def test_a_moment_in_between(client, url):
+    """A moment means what was in force then."""
+    first = client.model(NAME).current.released_at
+    trainer.release(NAME, 2, store=url)
+    moment = f"{first.isoformat()}".replace("+00:00", "Z")
+    assert client.model(f"{NAME}@{moment}").current.version == 1
+
+
+def test_two_refs_of_one_model(client, url):
+    """An alias moves, a number stays, and both share blobs."""
+    moving, staying = client.model(NAME), client.model(f"{NAME}@1")
+    assert (moving.current.version, staying.current.version) == (1, 1)
+    trainer.release(NAME, 2, store=url)
+    assert client.refresh()
+    assert (moving.current.version, staying.current.version) == (2, 1)
+    assert set(client.status()) == {NAME, f"{NAME}@1"}
+
+
+def test_another_alias(url, settings):
+    """The setting `alias` says what a bare name means."""
+    trainer.release(NAME, 3, store=url, alias="staging")
+    with Client(url, alias="staging", **settings) as client:
+        assert client.model(NAME).current.version == 3
+        assert client.model(f"{NAME}@production").current.version == 1
+
+
+def test_pins(url, settings):
+    """A pin serves its version whatever is released, and lets refs that name a version alone."""
+    trainer.release(NAME, 2, store=url)
+    with Client(url, pins={NAME: 1}, **settings) as client:
+        versions = [
+            client.model(f"{NAME}{which}").current.version for which in ("", "@production", "@3", "@latest")
+        ]
+    assert versions == [1, 1, 3, 3]
+
+
+def test_floors(url, settings):
+    """A log that ends below the floor is not served; one that reaches it is."""
+    with Client(url, floors={NAME: 2}, **settings) as client:
+        model = client.model(NAME)
+        with pytest.raises(NotPublished, match="below the floor 2"):
+            model.refresh()
+        with pytest.raises(ModelNotReady, match="below the floor"):
+            model.predict({})
+        trainer.release(NAME, 2, store=url)
+        assert model.refresh()
+        assert model.current.version == 2
+
+
+def test_one_feature_function(client):
+    """A ref that is in use with one feature function is not had with another."""
+
+    def derive(row):
+        return row
+
+    model = client.model("flights", features=derive)
+    assert client.model("flights") is model
+    with pytest.raises(ConfigError, match="another feature function"):
+        client.model("flights", features=lambda row: row)
+
+
+# -- settings -----------------------------------------------------------------------------------------------
+
+
+def test_configured(url, settings):
+    """configure() says where get_model finds models; a path will do."""
+    mlshared.configure(store=settings["cache_dir"].parent / "models", **settings)
+    assert mlshared.get_model(NAME).current.version == 1
+
+
+def test_configured_too_late(url, settings):
+    """After the first use it is refused, as it would not be heard."""
+    mlshared.configure(store=url, **settings)
+    mlshared.get_model(NAME).current  # noqa: B018 - used
+    with pytest.raises(ConfigError, match="too late"):
+        mlshared.configure(store=url)
+
+
+def test_from_the_environment(url, tmp_path, monkeypatch):
+    """MLSHARED_* variables are read at the first use; keywords win over them."""
+    model = mlshared.get_model(NAME)
+    monkeypatch.setenv("MLSHARED_STORE", url)
+    monkeypatch.setenv("MLSHARED_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("MLSHARED_PINS", f'{{"{NAME}": 2}}')
+    monkeypatch.setenv("MLSHARED_POLL_SECONDS", "0")
+    mlshared.configure(pins={NAME: 3})
+    assert model.current.version == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("MLSHARED_STOER", "x"), ("MLSHARED_STORE", ""), ("MLSHARED_PINS", "7")]
+)
+def test_wrong_environment(name, value, monkeypatch):
+    """An unknown name, an empty value and a wrong one are ConfigErrors at the first use."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError):
+        mlshared.get_model(NAME).predict({})
+
+
+def test_several_stores(shelf, tmp_path, settings):
+    """`using` names one of several; only the default reads the environment."""
+    here, there = shelf.copy_to(tmp_path / "here"), shelf.copy_to(tmp_path / "there")
+    trainer.release(NAME, 2, store=there)
+    mlshared.configure(store=here, **settings)
+    mlshared.configure(using="other", store=there, **{**settings, "cache_dir": tmp_path / "cache2"})
+    assert mlshared.get_model(NAME).current.version == 1
+    assert mlshared.get_model(NAME, using="other").current.version == 2
+    with pytest.raises(ConfigError, match="no store is configured as 'third'"):
+        mlshared.get_model(NAME, using="third").predict({})
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"poll_secs": 1}, {"store": "a::b"}, {"pins": {"X": 1}}, {"idle_seconds": 0}]
+)
+def test_wrong_settings(wrong):
+    """An unknown or unusable setting is refused where it is given, and the message names it."""
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        mlshared.configure(**wrong)
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        Client(**wrong)
+
+
+def test_a_store_that_cannot_be_opened(settings):
+    """A missing package or an unknown protocol is a ConfigError also where a model would not be ready."""
+    with (
+        Client("nosuch://bucket/models", **settings) as client,
+        pytest.raises(ConfigError, match="no kind of storage"),
+    ):
+        client.model(NAME).predict({})
+
+
+# -- ready, refresh, close ----------------------------------------------------------------------------------
+
+
+def test_ready(client, tmp_path):
+    """True once a version is in force; False where none comes in time."""
+    assert client.model(NAME).ready()
+    with Client(tmp_path / "nothing", cache_dir=tmp_path / "other") as nothing:
+        assert not nothing.model(NAME).ready(timeout=0.05)
+    assert asyncio.run(client.model(NAME).aready())
+
+
+def test_refresh(client, url):
+    """True if another version is in force, else False; what went wrong is raised."""
+    model = client.model(NAME)
+    assert model.refresh()
+    assert not model.refresh()
+    add_version(url, like=2, version=4, golden=disagree)
+    trainer.release(NAME, 4, store=url)
+    with pytest.raises(mlshared.SelfTestFailed):
+        model.refresh()
+    assert model.current.version == 1
+
+
+def test_polling(url, settings):
+    """A release is taken up without anybody asking."""
+    events = Events()
+    with Client(url, **{**settings, "poll_seconds": 0.05}, hook=events) as client:
+        assert client.model(NAME).current.version == 1
+        trainer.release(NAME, 2, store=url)
+        assert events.wait_for(VersionLoaded, count=2)
+        assert client.model(NAME).current.version == 2
+
+
+def test_a_hook_that_raises(url, settings, caplog):
+    """What a hook raises is logged, and stops neither a load nor a refresh."""
+
+    def hook(event):
+        raise LookupError("in the hook")
+
+    with Client(url, hook=hook, **settings) as client:
+        assert client.model(NAME).refresh()
+        with pytest.raises(NotPublished):
+            client.model("unknown").refresh()
+    assert "in the hook" in caplog.text
+
+
+def test_closed(url, settings, shelf):
+    """Loaded versions go on answering; a refresh, and a model not loaded, are refused at once."""
+    with Client(url, **settings) as client:
+        model, other = client.model(NAME), client.model(f"{NAME}@2")
+        model.ready()
+    began = time.monotonic()
+    assert model.predict_proba(shelf.rows[0]) == shelf.offline(1, shelf.rows[0])
+    with pytest.raises(MlsharedError, match="client was closed"):
+        model.refresh()
+    with pytest.raises(ModelNotReady, match="closed"):
+        other.predict(shelf.rows[0])
+    assert time.monotonic() - began < 2
+    client.close()
+
+
+def test_closing_leaves_no_thread(url, settings):
+    """The thread has ended when close() returns."""
+    with Client(url, **settings) as client:
+        client.model(NAME).ready()
+        assert [thread for thread in threading.enumerate() if thread.name == "mlshared-refresh"]
+    assert not [
+        t for t in threading.enumerate() if t.name == "mlshared-refresh" and t in client_threads(client)
+    ]
+
+
+def client_threads(client):
+    return {worker._poller._thread for worker in client._workers.values()}
+
+
+def test_idle(url, settings):
+    """A model nobody uses is no longer looked after; its next use starts that again."""
+    events = Events()
+    with Client(url, **{**settings, "poll_seconds": 0.05}, idle_seconds=0.2, hook=events) as client:
+        model = client.model(NAME)
+        assert model.current.version == 1
+        worker = next(iter(client._workers.values()))
+        followed = worker.follow(model, None)
+        deadline = time.monotonic() + SECONDS
+        while model.due > 0 and time.monotonic() < deadline:
+            pass  # until the thread says that it no longer cares
+        assert worker._is_idle(followed)
+        trainer.release(NAME, 2, store=url)
+        assert model.loaded.version == 1
+        model.predict_proba  # noqa: B018
+        assert model.current.version == 1
+        assert events.wait_for(VersionLoaded, count=2)
+        assert model.current.version == 2
+
+
+# -- forks and dead threads ---------------------------------------------------------------------------------
+
+
+def in_a_fork(work, seconds=SECONDS):
+    """Run work in a forked child; return what it returned, as text, or how it ended."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(int(seconds))
+        try:
+            os.write(writer, str(work()).encode())
+        except BaseException as error:  # noqa: BLE001 - told to the parent
+            os.write(writer, f"{type(error).__name__}: {error}".encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        said = pipe.read().decode()
+    status = os.waitpid(pid, 0)[1]
+    return said or f"killed by signal {status & 0x7F}"
+
+
+def test_fork_after_use(url, settings, shelf):
+    """A forked child answers at once, has a thread of its own, and follows releases; so does the parent."""
+    events, row = Events(), shelf.rows[0]
+    with Client(url, **{**settings, "poll_seconds": 0.05}, hook=events) as client:
+        model = client.model(NAME)
+        assert model.predict_proba(row) == shelf.offline(1, row)
+        go_reader, go_writer = os.pipe()
+
+        def child():
+            first = model.predict_proba(row) == shelf.offline(1, row)
+            os.read(go_reader, 1)
+            assert events.wait_for(VersionLoaded, count=2)
+            return first, model.current.version
+
+        def release():
+            trainer.release(NAME, 2, store=url)
+            os.write(go_writer, b"!")
+
+        releasing = threading.Timer(0.3, release)
+        releasing.start()
+        assert in_a_fork(child) == "(True, 2)"
+        releasing.join()
+        assert events.wait_for(VersionLoaded, count=2)
+
+
+@pytest.mark.slow
+def test_tables_after_a_fork(settings):
+    """A child answers tables too, though its parent has used OpenMP, whose threads do not survive a fork."""
+    X, y = load_breast_cancer(return_X_y=True)
+    store = f"memory://{uuid.uuid4().hex}"
+    estimator = HistGradientBoostingClassifier(max_iter=5).fit(X, y)
+    trainer.publish(estimator, X, y, name="boosted", store=store)
+    with Client(store, **settings) as client:
+        model = client.model("boosted")
+        model.refresh()
+        expected = model.predict(X).sum()
+        assert in_a_fork(lambda: model.predict(X).sum()) == str(expected)
+
+
+def test_fork_before_use(client):
+    """A model that was only obtained before the fork is loaded in the child."""
+    model = client.model(NAME)
+    assert in_a_fork(lambda: model.current.version) == "1"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moments", [20])
+def test_fork_during_refreshes(url, settings, shelf, moments):
+    """Whenever a fork falls, within polls, loads and swaps, the child answers and refreshes."""
+    row = shelf.rows[0]
+    with Client(url, **{**settings, "poll_seconds": 0.01}) as client:
+        model = client.model(NAME)
+        model.ready()
+        for turn in range(moments):
+            trainer.release(NAME, 2 + turn % 2, store=url)
+            version = 2 + turn % 2
+
+            def child(version=version):
+                model.predict(row)
+                model.refresh(timeout_seconds=20)
+                return model.current.version, model.predict_proba(row) == shelf.offline(version, row)
+
+            assert in_a_fork(child) == f"({version}, True)"
+
+
+@pytest.mark.slow
+def test_fork_during_the_first_load(url, tmp_path):
+    """A fork while libraries are being imported waits for that, and does not leave the child stuck in it."""
+    script = f"""
+import os, signal, sys, threading
+from mlshared import Client
+model = Client({url!r}, cache_dir={str(tmp_path / "cache")!r}).model({NAME!r})
+model.ready(timeout=0)
+while "sklearn" not in sys.modules:
+    pass
+pid = os.fork()
+if pid == 0:
+    signal.alarm(30)
+    print(model.ready(timeout=25), flush=True)
+    os._exit(0)
+os.waitpid(pid, 0)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=90, check=False
+    )
+    assert (done.stdout.strip(), done.returncode) == ("True", 0), done.stderr
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_died_is_replaced(url, settings):
+    """The next prediction past the due time finds out; refreshing goes on with a new thread."""
+    events = Events()
+    with Client(url, **{**settings, "poll_seconds": 0.05}, hook=events) as client:
+        model = client.model(NAME)
+        assert model.current.version == 1
+        worker = next(iter(client._workers.values()))
+
+        def kill():
+            raise SystemExit
+
+        with pytest.raises(SystemExit):
+            worker._poller.submit(kill, timeout_seconds=SECONDS)
+        worker._poller._thread.join(SECONDS)
+        trainer.release(NAME, 2, store=url)
+        assert model.current.version == 1  # within the due time nobody looks
+        model.keep_until(0.0)  # ... which is now over
+        assert model.current.version == 1
+        assert events.wait_for(VersionLoaded, count=2)
+        assert model.current.version == 2
+
+
+# -- outages ------------------------------------------------------------------------------------------------
+
+
+def test_the_store_is_gone(url, settings, shelf, tmp_path):
+    """Predictions go on; status() says stale, with the error; afterwards all is well again."""
+    with Client(url, **settings) as client:
+        model = client.model(NAME)
+        model.refresh()
+        (tmp_path / "models").rename(tmp_path / "unmounted")
+        with pytest.raises(StorageError, match="is gone"):
+            model.refresh()
+        status = model.status()
+        assert (status.state, status.ready, status.version) == ("stale", True, 1)
+        assert status.last_error.startswith("StorageError: ")
+        assert model.predict_proba(shelf.rows[0]) == shelf.offline(1, shelf.rows[0])
+        (tmp_path / "unmounted").rename(tmp_path / "models")
+        model.refresh()
+        assert model.status().state == "serving"
+
+
+@pytest.fixture
+def listless_s3(shelf, monkeypatch):
+    """S3 as a reader without s3:ListBucket sees it: lists, and what is absent, are refused."""
+    for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    log = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            path = self.path.split("?")[0].lstrip("/").removeprefix("bucket/models/")
+            log.append(self.path)
+            file = shelf.folder / path
+            found = "list-type" not in self.path and file.is_file()
+            body = file.read_bytes() if found else b"<Error><Code>AccessDenied</Code></Error>"
+            self.send_response(200 if found else 403)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", log
+        server.shutdown()
+        thread.join()
+
+
+def test_a_reader_without_list_bucket(listless_s3, settings):
+    """It is served, two requests a poll; a bucket it may not read at all is an AccessDenied."""
+    endpoint, log = listless_s3
+    options = {
+        "endpoint_url": endpoint,
+        "key": "k",
+        "secret": "s",
+        "client_kwargs": {"region_name": "us-east-1"},
+    }
+    with Client("s3://bucket/models", storage_options=options, **settings) as client:
+        model = client.model(NAME)
+        assert model.current.version == 1
+        model.refresh()
+        before = len(log)
+        model.refresh()
+        assert len(log) - before == 2
+        with pytest.raises(mlshared.AccessDenied):
+            client.model("secret").refresh()
+
+
+def test_a_poll_is_one_request(shelf, s3_store, s3_wire, counting_proxy, settings):
+    """Counted at the socket: nothing new costs one GET; a release as many as it has blobs, and a few."""
+    shelf.send_to(s3_store)
+    with Client(s3_wire.url, storage_options=s3_wire.options, **settings) as client:
+        model = client.model(NAME)
+        model.refresh()
+        for _ in range(5):
+            before = len(counting_proxy.seen())
+            assert not model.refresh()
+            (poll,) = counting_proxy.seen()[before:]
+            assert (poll.method, poll.path.split("?")[0].rpartition("/")[2]) == ("GET", "0000000002.json")
+        trainer.release(NAME, 2, store=s3_store.url, storage_options=s3_store.options)
+        before = len(counting_proxy.seen())
+        assert model.refresh()
+        assert (
+            len(counting_proxy.seen()) - before == 5
+        )  # entry, the next one, manifest, estimator, golden rows

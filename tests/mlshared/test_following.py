@@ -1,0 +1,368 @@
+"""What a ref points at: which entries of a log are accepted, voided, remembered; versions; moments."""
+
+import uuid
+from datetime import timedelta
+
+import pytest
+from entries import NOON, STORE_ID, founded, manifest, put, release
+
+from mlshared._cache import open_cache
+from mlshared._following import CONFIRM_SECONDS, VOID_AFTER_LOOKS, AliasLog, accepts, follow
+from mlshared._objects import open_objects
+from mlshared._ref import parse_ref
+from mlshared.errors import AccessDenied, IntegrityError, NotPublished, StorageError, UnsupportedFormat
+from mlshared.manifest import Release as Entry
+from mlshared.manifest import parse, to_bytes
+from mlshared.store import Store, release_key
+
+REF = parse_ref("flights")
+A, B, C = ("a" * 64, "b" * 64, "c" * 64)
+
+
+@pytest.fixture
+def store():
+    return founded(open_objects(f"memory://{uuid.uuid4().hex}"))
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return open_cache(tmp_path / "cache", max_bytes=1 << 20)
+
+
+def stored(entry):
+    return parse(to_bytes(entry), Entry)
+
+
+def following(cache, text="flights", **options):
+    ref = parse_ref(text)
+    return follow(STORE_ID, ref, cache.log(STORE_ID, "flights", ref.log), **options)
+
+
+def chain(count):
+    """Return releases 1..count of versions 1..count, each after the one before."""
+    entries = [release(1, manifest_sha256=A)]
+    for number in range(2, count + 1):
+        entries.append(release(number, prev=entries[-1], version=number, manifest_sha256=f"{number:064d}"))
+    return entries
+
+
+# -- what may follow what -----------------------------------------------------------------------------------
+
+FIRST = release(5)
+NEXT = release(6, prev=FIRST)
+
+
+@pytest.mark.parametrize(
+    ("entry", "accepted"),
+    [
+        (NEXT, True),
+        (release(5), False),
+        (release(4), False),
+        (release(6, prev=release(5)), False),
+        (release(8, prev=release(7)), True),
+        (release(6, prev=release(3)), False),
+        (release(6), False),
+        (release(6, reset=True), True),
+        (release(6, prev=release(3), reset=True), True),
+        (release(5, reset=True), False),
+        (release(8, prev=FIRST), True),
+    ],
+    ids=[
+        "next",
+        "same",
+        "lower",
+        "forged",
+        "gap",
+        "truncated",
+        "rootless",
+        "reset",
+        "reset2",
+        "reset-same",
+        "past",
+    ],
+)
+def test_accepts(entry, accepted):
+    """After entry 5: what names its very bytes, or a later entry; a lower one only with reset."""
+    assert accepts(stored(FIRST), entry) is accepted
+
+
+def test_the_first_entry_seen_is_accepted():
+    """A reader that knows nothing starts anywhere."""
+    assert accepts(None, release(9, prev=release(8)))
+
+
+# -- an alias's log -----------------------------------------------------------------------------------------
+
+
+def test_the_newest_entry_is_found(store, cache):
+    """The first look lists the log and takes its newest entry."""
+    put(store, *chain(3))
+    log = following(cache)
+    log.look(store)
+    assert [target.version for target in log.targets] == [3]
+
+
+def test_new_entries_are_found_one_after_the_other(store, cache):
+    """A later look asks for the next number until it is absent."""
+    entries = chain(4)
+    put(store, entries[0])
+    log = following(cache)
+    log.look(store)
+    put(store, *entries[1:])
+    log.look(store)
+    assert log.head.entry.number == 4
+
+
+def test_nothing_released(store, cache):
+    """A log without entries is NotPublished, with the mend."""
+    with pytest.raises(NotPublished, match="release one first"):
+        following(cache).look(store)
+
+
+def test_targets_are_the_version_its_fallback_and_what_served_before(store, cache):
+    """History is a last resort, only from the cache, and without what was withdrawn."""
+    first = release(1, version=1, manifest_sha256=A)
+    second = release(2, prev=first, version=2, manifest_sha256=B)
+    third = release(
+        3,
+        prev=second,
+        version=3,
+        manifest_sha256=C,
+        fallback={"version": 9, "manifest_sha256": "9" * 64},
+        withdrawn=(2,),
+    )
+    put(store, first)
+    log = following(cache)
+    log.look(store)
+    put(store, second, third)
+    log.look(store)
+    assert [(target.version, target.cached_only) for target in log.targets] == [
+        (3, False),
+        (9, False),
+        (1, True),
+    ]
+
+
+def test_other_processes_hear_of_entries(store, cache):
+    """What one process accepted and remembered, another finds without a request."""
+    put(store, *chain(2))
+    one, other = following(cache), following(cache)
+    one.look(store)
+    other.rescan()
+    assert other.targets == ()
+    one.remember()
+    other.rescan()
+    assert other.targets == one.targets
+
+
+def test_a_log_never_goes_backwards(store, cache):
+    """A store whose log ends before what was accepted is refused; what was accepted stays."""
+    put(store, chain(1)[0])
+    log = following(cache)
+    cache.log(STORE_ID, "flights", "production").remember(5, to_bytes(release(5, manifest_sha256=B)))
+    log.rescan()
+    with pytest.raises(StorageError, match="ends before entry 5"):
+        log.look(store)
+    assert log.head.entry.number == 5
+
+
+def test_floor(store, cache):
+    """Entries below the floor are not accepted, and the error names both numbers."""
+    put(store, *chain(2))
+    log = following(cache, floor=3)
+    with pytest.raises(NotPublished, match="entry 2, below the floor 3"):
+        log.look(store)
+    put(store, chain(3)[2])
+    log.look(store)
+    assert log.head.entry.number == 3
+
+
+def spoil(store, number, raw=b"{}"):
+    store.objects.create(release_key("flights", "production", number), raw, timeout=5)
+
+
+def test_a_bad_entry_is_void_after_three_looks(store, cache):
+    """A bad object is a problem, is asked for again, and does not freeze the alias for ever."""
+    first = release(1)
+    put(store, first)
+    log = following(cache)
+    log.look(store)
+    spoil(store, 2)
+    put(store, release(3, prev=first, version=3, manifest_sha256=C))
+    for _ in range(VOID_AFTER_LOOKS - 1):
+        log.look(store)
+        assert isinstance(log.problem, IntegrityError)
+        assert log.head.entry.number == 1
+    log.look(store)
+    assert log.head.entry.number == 3
+    assert log.problem is None
+
+
+def test_a_newer_format_is_waited_for(store, cache):
+    """An entry of an unknown major format is a problem, however often it is seen; nothing is looked past."""
+    first = release(1)
+    put(store, first)
+    log = following(cache)
+    log.look(store)
+    spoil(store, 2, to_bytes(release(2, prev=first, format="2.0")))
+    for _ in range(VOID_AFTER_LOOKS + 1):
+        log.look(store)
+    assert isinstance(log.problem, UnsupportedFormat)
+    assert log.head.entry.number == 1
+
+
+def test_a_process_that_starts_below_a_bad_entry(store, cache):
+    """The newest valid entry is taken where the highest is bad."""
+    put(store, *chain(2))
+    spoil(store, 3)
+    log = following(cache)
+    log.look(store)
+    assert log.head.entry.number == 2
+
+
+def test_an_entry_of_another_store_is_refused(store, cache):
+    """A store that changed its identity is not followed."""
+    put(store, release(1, store="6" * 32))
+    log = following(cache)
+    log.look(store)
+    assert log.head is None
+    assert "another place" in str(log.problem)
+
+
+@pytest.mark.parametrize(("change", "error"), [(None, "gone"), (b"other", "replaced")])
+def test_the_head_is_confirmed_every_ten_minutes(tmp_path, cache, change, error):
+    """A log that is gone, or whose accepted entry has other bytes, is found out within ten minutes."""
+    store = founded(open_objects(str(tmp_path / "models")))
+    put(store, release(1))
+    now = [0.0]
+    log = AliasLog(STORE_ID, REF, cache.log(STORE_ID, "flights", "production"), clock=lambda: now[0])
+    log.look(store)
+    path = tmp_path / "models" / release_key("flights", "production", 1)
+    path.unlink()
+    if change is not None:
+        path.write_bytes(change)
+    now[0] = CONFIRM_SECONDS
+    log.look(store)
+    now[0] += 1
+    with pytest.raises((StorageError, IntegrityError), match=error):
+        log.look(store)
+
+
+class Unlistable:
+    """A store's objects as a reader without the right to list sees them: what is absent is refused."""
+
+    def __init__(self, objects):
+        self._objects = objects
+        self.gets = 0
+
+    def get(self, key, **options):
+        self.gets += 1
+        raw = self._objects.get(key, **options)
+        if raw is None:
+            raise AccessDenied(key)
+        return raw
+
+    def names(self, folder, **options):
+        raise AccessDenied(folder)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 16, 33])
+def test_a_reader_that_may_not_list_finds_the_end(store, cache, count):
+    """Without ListBucket the end of the log is found by asking on, in few requests."""
+    put(store, *chain(count))
+    log, objects = following(cache), Unlistable(store.objects)
+    log.look(Store(objects))
+    assert log.head.entry.number == count
+    assert objects.gets <= 2 * count.bit_length() + 3
+
+
+def test_a_reader_that_may_not_list_is_told(store, cache):
+    """Refused and absent look alike there: the head is asked for, and a warning names the missing right."""
+    entries = chain(2)
+    put(store, entries[0])
+    log, reader = following(cache), Store(Unlistable(store.objects))
+    log.look(reader)
+    assert log.warning is None
+    log.look(reader)
+    assert "s3:ListBucket" in log.warning
+    put(store, entries[1])
+    log.look(reader)
+    assert log.head.entry.number == 2
+
+
+def test_a_reader_that_may_not_read(cache):
+    """Where not even the first entry may be read, it is the credentials."""
+    reader = Store(Unlistable(open_objects(f"memory://{uuid.uuid4().hex}")))
+    with pytest.raises(AccessDenied):
+        following(cache).look(reader)
+
+
+# -- versions and moments -----------------------------------------------------------------------------------
+
+
+def test_a_pinned_version(store, cache):
+    """A number means that version, whatever is released; other processes find it in the cache."""
+    put(store, manifest(1), manifest(2), *chain(1))
+    one, other = following(cache, "flights@2"), following(cache, "flights@2")
+    one.look(store)
+    assert [target.version for target in one.targets] == [2]
+    one.remember()
+    other.rescan()
+    assert other.targets == one.targets
+
+
+def test_a_version_that_is_not_there(store, cache):
+    """A number that was never published is NotPublished."""
+    with pytest.raises(NotPublished, match="no flights@7"):
+        following(cache, "flights@7").look(store)
+
+
+def test_latest(store, cache):
+    """It is the highest version published, and goes on with each publish."""
+    put(store, manifest(1), manifest(2))
+    log = following(cache, "flights@latest")
+    log.look(store)
+    assert log.targets[0].version == 2
+    put(store, manifest(3), manifest(4))
+    log.look(store)
+    assert log.targets[0].version == 4
+
+
+def test_latest_in_other_processes(store, cache):
+    """What one process found to be the latest version, the host's others take from the cache."""
+    put(store, manifest(1))
+    one, other = following(cache, "flights@latest"), following(cache, "flights@latest")
+    for version in (2, 3):
+        one.look(store)
+        one.remember()
+        other.rescan()
+        assert other.targets == one.targets
+        put(store, manifest(version))
+    one.look(store)
+    one.remember()
+    other.rescan()
+    assert other.targets[0].version == 3
+
+
+def test_nothing_published(store, cache):
+    """The latest of nothing is nothing, until there is something."""
+    log = following(cache, "flights@latest")
+    log.look(store)
+    assert log.targets == ()
+
+
+@pytest.mark.parametrize(("minutes", "version"), [(0, 1), (5, 1), (10, 2), (60, 2)])
+def test_a_moment(store, cache, minutes, version):
+    """A moment means what was in force then."""
+    first = release(1, version=1, created_at=NOON)
+    put(store, first, release(2, prev=first, version=2, created_at=NOON + timedelta(minutes=10)))
+    log = following(cache, f"flights@{NOON + timedelta(minutes=minutes):%Y-%m-%dT%H:%MZ}")
+    log.look(store)
+    assert [target.version for target in log.targets] == [version]
+
+
+def test_a_moment_before_the_first_release(store, cache):
+    """Before the first release there was nothing."""
+    put(store, release(1))
+    with pytest.raises(NotPublished, match="as old as"):
+        following(cache, "flights@2026-11-20T11:59Z").look(store)

@@ -1,0 +1,100 @@
+"""What is not tried again, for how long, and by whom."""
+
+import pytest
+
+from mlshared._cache import open_cache
+from mlshared._following import Target
+from mlshared._verdicts import FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS, Verdicts, backoff
+from mlshared.errors import (
+    EnvironmentMismatch,
+    FeatureSkew,
+    IntegrityError,
+    SelfTestFailed,
+    StorageError,
+    UnsupportedFormat,
+    UntrustedType,
+)
+
+TARGET = Target(2, "b" * 64)
+OTHER = Target(3, "c" * 64)
+PASSING = [
+    StorageError("x"),
+    UnsupportedFormat("x"),
+    EnvironmentMismatch("x"),
+    UntrustedType("x"),
+    FeatureSkew("x"),
+    MemoryError(),
+    OSError("x"),
+]
+
+
+@pytest.fixture
+def log(tmp_path):
+    return open_cache(tmp_path / "cache", max_bytes=1 << 20).log("5" * 32, "flights", "production")
+
+
+@pytest.fixture
+def now():
+    return [100.0]
+
+
+def verdicts(log, now, fingerprint="here"):
+    return Verdicts(log, fingerprint, clock=lambda: now[0])
+
+
+@pytest.mark.parametrize("error", [IntegrityError("wrong bytes"), SelfTestFailed("row 0")], ids=repr)
+def test_what_would_fail_again_is_for_good(log, now, error):
+    """Wrong bytes and a self-test that disagrees are kept for the next process, and never forgiven."""
+    assert verdicts(log, now).failed(TARGET, error)
+    later = verdicts(log, now)
+    later.forgive()
+    now[0] += 1e9
+    assert later.set_aside([TARGET, OTHER]) == {TARGET.manifest_sha256}
+    assert later.quarantined == {2: f"{type(error).__name__}: {error}"}
+
+
+@pytest.mark.parametrize("error", PASSING, ids=repr)
+def test_what_may_pass_is_tried_again(log, now, error):
+    """Everything else is set aside for a while, in this process only."""
+    here = verdicts(log, now)
+    assert not here.failed(TARGET, error)
+    assert here.set_aside([TARGET]) == {TARGET.manifest_sha256}
+    assert verdicts(log, now).set_aside([TARGET]) == set()
+    now[0] += 2 * FIRST_BACKOFF_SECONDS + 0.001
+    assert here.set_aside([TARGET]) == set()
+    assert here.quarantined == {}
+
+
+def test_another_environment_tries_again(log, now):
+    """A quarantine holds for one environment: a new deploy of the app tries again."""
+    verdicts(log, now).failed(TARGET, SelfTestFailed("row 0"))
+    assert verdicts(log, now, "new deploy").set_aside([TARGET]) == set()
+
+
+def test_forgiven(log, now):
+    """A refresh by hand tries at once what only waits."""
+    here = verdicts(log, now)
+    here.failed(TARGET, StorageError("down"))
+    here.forgive()
+    assert here.set_aside([TARGET]) == set()
+
+
+def test_a_quarantine_that_no_disk_keeps(tmp_path, now):
+    """Without a disk the process that found it still does not try again."""
+    in_the_way = tmp_path / "cache"
+    in_the_way.write_bytes(b"a file")
+    cache = open_cache(in_the_way, max_bytes=1 << 20)
+    assert cache.problem
+    here = verdicts(cache.log("5" * 32, "flights", "production"), now)
+    here.failed(TARGET, SelfTestFailed("row 0"))
+    here.forgive()
+    assert here.set_aside([TARGET]) == {TARGET.manifest_sha256}
+
+
+@pytest.mark.parametrize("failures", [1, 2, 5, 30, 10_000])
+def test_backoff_grows_to_its_limit(failures):
+    """Waits are spread between half a second and a ceiling that doubles, up to five minutes."""
+    waits = [backoff(failures) for _ in range(200)]
+    assert min(waits) >= 0.5
+    assert max(waits) <= min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(failures, 30))
+    assert len(set(waits)) > 50
