@@ -96,7 +96,7 @@ def _assert_refused(plan: Plan, method: str, row: dict[str, Any]) -> None:
 
 def _assert_equal(wanted: Any, answer: Any, method: str, scores: Any, *, rounding: float) -> None:
     wanted = np.asarray(wanted)
-    if wanted.dtype.kind not in "f" or scores is not None:
+    if wanted.dtype.kind != "f" or scores is not None:
         _assert_labels(wanted, np.asarray(answer), scores, rounding)
         return
     found = np.asarray(answer, dtype=np.float64)

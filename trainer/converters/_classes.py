@@ -18,7 +18,7 @@ def _linear_discriminant(estimator: LinearDiscriminantAnalysis, x: Block) -> Out
     found.methods["predict_proba"] = scores.link("logistic2" if scores.width == 1 else "softmax")
     if estimator.solver != "lsqr" and x.dtype == "float64":
         centred = x.affine(sub=estimator.xbar_) if estimator.solver == "svd" else x
-        weights = estimator.scalings_[:, : estimator._max_components]
+        weights = estimator.scalings_[:, : estimator._max_components]  # noqa: SLF001 - scikit-learn keeps it nowhere else
         if weights.shape[1]:
             found.methods["transform"] = centred.linear(weights, np.zeros(weights.shape[1]))
     return found
@@ -68,9 +68,7 @@ def _gaussian(estimator: nb.GaussianNB, x: Block) -> Outputs:
 
 def _multinomial(estimator: nb.MultinomialNB, x: Block) -> Outputs:
     x = x.check(missing=True)
-    return _naive(
-        scores_of(x, estimator.feature_log_prob_, estimator.class_log_prior_), estimator.classes_
-    )
+    return _naive(scores_of(x, estimator.feature_log_prob_, estimator.class_log_prior_), estimator.classes_)
 
 
 def _complement(estimator: nb.ComplementNB, x: Block) -> Outputs:

@@ -38,7 +38,7 @@ def _activated(x: Block, name: str) -> Block:
 
 def _mlp_classifier(estimator: MLPClassifier, x: Block) -> Outputs:
     scores = _forward(estimator, x)
-    kind = estimator._label_binarizer.y_type_
+    kind = estimator._label_binarizer.y_type_  # noqa: SLF001 - scikit-learn keeps it nowhere else
     classes = (np.asarray(estimator.classes_),)
     if kind == "multilabel-indicator":
         methods: dict[str, Block | list[Block]] = {
@@ -61,16 +61,18 @@ def _mlp_regressor(estimator: MLPRegressor, x: Block) -> Outputs:
 def _partial_least_squares(estimator: Any, x: Block) -> Outputs:
     if x.dtype != "float64":
         x.refuse("computes in float32")
-    if not estimator._predict_1d and len(estimator.coef_) == 1:
+    if not estimator._predict_1d and len(estimator.coef_) == 1:  # noqa: SLF001 - scikit-learn keeps it nowhere else
         x.refuse("was fitted on a y of shape (n, 1); pass one of shape (n,)")
-    centred = x.check(missing=True).affine(sub=estimator._x_mean)
+    centred = x.check(missing=True).affine(sub=estimator._x_mean)  # noqa: SLF001 - scikit-learn keeps it nowhere else
     rotations = np.asarray(estimator.x_rotations_)
-    rotated = centred.affine(div=estimator._x_std).linear(rotations, np.zeros(rotations.shape[1]))
-    return Outputs({"predict": scores_of(centred, estimator.coef_, estimator.intercept_), "transform": rotated})
+    rotated = centred.affine(div=estimator._x_std).linear(rotations, np.zeros(rotations.shape[1]))  # noqa: SLF001 - scikit-learn keeps it nowhere else
+    return Outputs(
+        {"predict": scores_of(centred, estimator.coef_, estimator.intercept_), "transform": rotated}
+    )
 
 
 def _pls_svd(estimator: PLSSVD, x: Block) -> Block:
-    scaled = x.check(missing=True).cast("float64").affine(sub=estimator._x_mean, div=estimator._x_std)
+    scaled = x.check(missing=True).cast("float64").affine(sub=estimator._x_mean, div=estimator._x_std)  # noqa: SLF001 - scikit-learn keeps it nowhere else
     weights = np.asarray(estimator.x_weights_)
     return scaled.linear(weights, np.zeros(weights.shape[1]))
 

@@ -89,7 +89,7 @@ def _side_by_side(*blocks: Block) -> Block:
 
 def _ridge_classifier(estimator: Any, x: Block) -> Outputs:
     scores = _scores(estimator, x)
-    if not estimator._label_binarizer.y_type_.startswith("multilabel"):
+    if not estimator._label_binarizer.y_type_.startswith("multilabel"):  # noqa: SLF001 - scikit-learn keeps it nowhere else
         return classified(scores, estimator.classes_)
     return Outputs({"predict": labelled(scores, 0.0), "decision_function": scores}, yes_or_no(scores.width))
 
@@ -128,7 +128,7 @@ def _flat_regressor(estimator: Any, x: Block) -> Outputs:
 
 
 def _generalized(estimator: Any, x: Block) -> Outputs:
-    link = type(estimator._base_loss.link).__name__
+    link = type(estimator._base_loss.link).__name__  # noqa: SLF001 - scikit-learn keeps it nowhere else
     scores = _scores(estimator, x)
     if link == "IdentityLink":
         return Outputs({"predict": scores})
