@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from mlshared._answers import plain
+from mlshared._answers import naming, values
 
 
 def manifest(classes=None, targets=None):
@@ -53,7 +53,7 @@ TWO_CLASSIFIED = manifest(classes=((0, 1), ("x", "y", "z")), targets=("a", "b"))
 )
 def test_plain(method, answer, about, expected):
     """Scalars and dicts of plain Python, in the documented shape, that json.dumps takes."""
-    got = plain(method, answer, about)
+    got = naming(method, about)(values(method, answer))
     assert got == expected
     assert json.dumps(got)
     assert "numpy" not in {type(value).__module__ for value in walk(got)}

@@ -226,7 +226,7 @@ def test_flipped_bytes(process, url):
     """A blob that holds other bytes than its manifest names is quarantined; the version in force stays."""
     here = process()
     here.tick()
-    flip = lambda kind, data: bytes([data[0] ^ 1]) + data[1:] if kind == "skops" else data  # noqa: E731
+    flip = lambda kind, data: bytes([data[0] ^ 1]) + data[1:] if kind == "plan" else data  # noqa: E731
     add_version(url, like=2, version=4, blobs=flip)
     release(url, 4)
     with pytest.raises(IntegrityError, match="does not hold the bytes"):
@@ -281,14 +281,14 @@ def test_a_missing_blob_that_appears(process, url, tmp_path):
     here = process()
     here.tick()
     held = {}
-    keep = lambda kind, data: data if kind != "skops" else held.setdefault(kind, data) and None  # noqa: E731
+    keep = lambda kind, data: data if kind != "plan" else held.setdefault(kind, data) and None  # noqa: E731
     add_version(url, like=2, version=4, blobs=keep)
     release(url, 4)
     with pytest.raises(StorageError, match="is missing from the store"):
         here.refresh()
     assert (here.version, here.status().quarantined) == (1, {})
     golden = max((tmp_path / "models" / NAME / "blobs").iterdir(), key=lambda path: path.stat().st_ctime_ns)
-    (golden / hashlib.sha256(held["skops"]).hexdigest()).write_bytes(held["skops"])
+    (golden / hashlib.sha256(held["plan"]).hexdigest()).write_bytes(held["plan"])
     here.refresh()
     assert (here.version, here.status().last_error) == (4, None)
 
@@ -306,13 +306,13 @@ def test_an_artifact_that_is_not_known(process, url):
 
 
 def test_a_library_that_is_not_here(process, url):
-    """A version that needs another scikit-learn says which; it is not quarantined."""
+    """A version without a plan that needs another scikit-learn says which; it is not quarantined."""
     here = process()
     here.tick()
 
     def edit(manifest):
         needs = {"requires": {"scikit-learn": "0.1.0"}}
-        return {"artifacts": tuple(a.model_copy(update=needs) for a in manifest.artifacts)}
+        return {"artifacts": tuple(a.model_copy(update=needs) for a in manifest.artifacts if a.kind != "plan")}
 
     add_version(url, like=2, version=4, edit=edit)
     release(url, 4)
