@@ -133,8 +133,7 @@ def _inverse(transformer: Any, x: Block) -> list[dict[str, Any]]:
 def _isotonic(estimator: IsotonicRegression, x: Block) -> Outputs:
     if x.width != 1:
         x.refuse("takes one column")
-    found = isotonic_step(estimator, x.check(missing=True))
-    return Outputs({"predict": found, "transform": found})
+    return Outputs({"predict": isotonic_step(estimator, x.check(missing=True))})
 
 
 CONVERTERS: Final[dict[type | str, Converter]] = {
