@@ -17,8 +17,8 @@ from typing import Any, Final
 import numpy as np
 
 from mlshared.plan._program import Output, Program
-from mlshared.plan._row_number import Refused, scalar, scaled
-from mlshared.plan._separable import CodeSource, NumberSource, sources
+from mlshared.plan._row_number import Refused, missing_value, scalar, scaled
+from mlshared.plan._separable import CodeSource, NumberSource, covered, sources
 from mlshared.plan._step import Array
 
 Row = Mapping[str, Any]
@@ -288,13 +288,13 @@ def _terms(program: Program, number: int) -> Terms | None:
     if program.compiled[number].shape.dtype != "float64":
         return None
     found = sources(program, step.inputs[0])
-    if found is None:
+    if found is None or not covered(program, step.inputs[0], found):
         return None
     terms = Terms(step.arrays["b"].copy(), [], [], [])
-    encoders: dict[tuple[Any, ...], list[tuple[CodeSource, Array]]] = {}
+    encoders: dict[int, list[tuple[CodeSource, Array]]] = {}
     for source, weights in zip(found, step.arrays["W"], strict=True):
         if isinstance(source, CodeSource):
-            encoders.setdefault(_encoder(source), []).append((source, weights))
+            encoders.setdefault(source.encoder, []).append((source, weights))
         elif not _number(terms, source, weights):
             return None
     for columns in encoders.values():
@@ -303,8 +303,8 @@ def _terms(program: Program, number: int) -> Terms | None:
 
 
 def _number(terms: Terms, source: NumberSource, weights: Array) -> bool:
-    absent, accepted = source.walk([np.nan])
-    missing = float(absent[0]) if accepted[0] else NAN
+    absent = missing_value(source)
+    missing = NAN if absent is None else absent
     simple = scaled(source)
     if simple is not None:
         terms.scaled.append((source.field, missing, *simple, weights))
@@ -315,16 +315,17 @@ def _number(terms: Terms, source: NumberSource, weights: Array) -> bool:
     return function is not None
 
 
-def _encoder(source: CodeSource) -> tuple[Any, ...]:
-    return (source.field, source.missing, source.unknown, *source.codes.items())
-
-
 def _merged(columns: list[tuple[CodeSource, Array]]) -> tuple[str, dict[Any, Array], Array]:
     """Return the weights of each value of a field, summed over the columns looked up by one encoder."""
     first = columns[0][0]
-    table = np.stack([source.values for source, _ in columns], axis=1).astype(np.float64)
+    hot = [(source, weights) for source, weights in columns if _zero_or_one_value(source, weights)]
+    by_code = np.zeros((len(first.codes) + 1, columns[0][1].size))
     with np.errstate(all="ignore"):
-        by_code = table @ np.stack([weights for _, weights in columns])
+        for source, weights in columns:
+            if not _zero_or_one_value(source, weights):
+                by_code = by_code + source.values.astype(np.float64)[:, None] * weights
+        for column, own, weights in _together(hot):
+            by_code = by_code + _spread(column, own, weights)
     refused = np.full(by_code.shape[1], NAN)
 
     def of(code: int | None) -> Array:
@@ -333,6 +334,30 @@ def _merged(columns: list[tuple[CodeSource, Array]]) -> tuple[str, dict[Any, Arr
     values = {value: of(code) for value, code in first.codes.items() if not _is_nan(value)}
     values[None] = of(first.missing)
     return first.field, values, of(first.unknown)
+
+
+def _zero_or_one_value(source: CodeSource, weights: Array) -> bool:
+    """Return whether a column is zero but for one of its one-hot step's codes: most are, and there are many."""
+    return source.hot is not None and source.levels[0] == 0 and bool(np.isfinite(weights).all())
+
+
+def _together(hot: list[tuple[CodeSource, Array]]) -> list[tuple[Array, list[int], Array]]:
+    """Return, for each one-hot step, its codes' columns, those that are used, and what they add where they are 1."""
+    steps: dict[int, tuple[Array, list[int], list[Array]]] = {}
+    for source, weights in hot:
+        assert source.hot is not None
+        column, own = source.hot
+        _, owned, adds = steps.setdefault(id(column), (column, [], []))
+        owned.append(own)
+        adds.append(float(source.levels[1]) * weights)
+    return [(column, owned, np.array(adds)) for column, owned, adds in steps.values()]
+
+
+def _spread(column: Array, owned: list[int], adds: Array) -> Array:
+    none = max(int(column.max()), *owned) + 1
+    by_column = np.zeros((none + 1, adds.shape[1]))
+    np.add.at(by_column, owned, adds)
+    return by_column[np.where(column < 0, none, column)]
 
 
 def _is_nan(value: Any) -> bool:

@@ -2,12 +2,15 @@
 
     scaled(source) -> (sub, div) where the column is ``(x - sub) / div``: most of them
     scalar(source) -> a function of the raw number, else; None where there is none here
+    missing_value(source) -> the column where the number is missing; None where that is refused
 
 For float64 columns. A missing value is asked of the definition beforehand, as it is a constant.
 """
 
 from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from mlshared.plan._separable import NumberSource
 from mlshared.plan._step import Step
@@ -52,6 +55,12 @@ def scalar(source: NumberSource) -> Scalar | None:
         elif not _keeps(step):
             return None
     return _chained(actions)
+
+
+def missing_value(source: NumberSource) -> float | None:
+    """Return the column's value where the number is missing, NaN perhaps; None if a step refuses that."""
+    found, accepted = source.walk([np.nan])
+    return float(found[0]) if accepted[0] else None
 
 
 def _plain(source: NumberSource) -> bool:

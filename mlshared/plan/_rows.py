@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mlshared.plan._program import Output, Program
+from mlshared.plan._row_blocks import blocked_row
 from mlshared.plan._row_forest import forest_row
 from mlshared.plan._row_linear import linear_row
 from mlshared.plan._row_masks import masked_row
@@ -31,4 +32,5 @@ def specialise(program: Program, output: Output, otherwise: Answer, shared: dict
         linear_row(program, output, otherwise)
         or masked_row(program, output, otherwise, shared)
         or forest_row(program, output, otherwise)
+        or blocked_row(program, output, otherwise)
     )
