@@ -14,6 +14,7 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     RandomForestRegressor,
 )
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
@@ -26,6 +27,7 @@ from sklearn.tree import (
 
 from mlshared.plan import Plan
 from tests.plan.exactness import compare
+from trainer._fields import infer_fields
 
 CLASSIFIERS = (DecisionTreeClassifier, ExtraTreeClassifier, RandomForestClassifier, ExtraTreesClassifier)
 REGRESSORS = (DecisionTreeRegressor, ExtraTreeRegressor, RandomForestRegressor, ExtraTreesRegressor)
@@ -63,7 +65,8 @@ def around(tree: Any, X: pd.DataFrame) -> list[dict[str, Any]]:
 
 def records(X: pd.DataFrame) -> list[dict[str, Any]]:
     """Return rows with None where missing."""
-    return [dict(row) for row in X.astype(object).where(X.notna(), None).to_dict("records")]
+    given = X.astype(object).where(X.notna(), None)
+    return [dict(zip(X.columns, row, strict=True)) for row in given.to_numpy().tolist()]
 
 
 def fitted(kind: type, X: pd.DataFrame, y: Any, **params: Any) -> Any:
@@ -228,6 +231,33 @@ def test_random_forests(
         params["class_weight"] = "balanced"
     estimator = kind(random_state=seed, **params).fit(X, y)
     compare(estimator, X, records(X) + around(trees_of(estimator)[0], X))
+
+
+@pytest.mark.parametrize("criterion", ["gini", "entropy", "log_loss"])
+def test_constrained_and_pruned_classifiers(criterion: str) -> None:
+    """Every criterion; monotonic columns, with which NaN is refused; pruning."""
+    X = table(6)
+    y = (X["a"] + X["d"] > 1).astype(int)
+    params: dict[str, Any] = {"monotonic_cst": [1, 0, 0, 0, 0], "ccp_alpha": 0.001, "criterion": criterion}
+    rows = [*records(X), {**records(X)[0], "a": None}]
+    compare(fitted(RandomForestClassifier, X, y, **params), X, rows)
+
+
+@pytest.mark.parametrize("criterion", ["squared_error", "absolute_error", "poisson"])
+def test_every_criterion_of_regressors(criterion: str) -> None:
+    """Leaves hold means or medians."""
+    X = table(7)
+    compare(fitted(RandomForestRegressor, X, X["d"] + 1.5, criterion=criterion), X, records(X))
+
+
+@pytest.mark.parametrize("n", [6, 40])
+def test_texts(n: int) -> None:
+    """Counts of words: sparse to scikit-learn, whose zeros a tree tests all the same."""
+    words = ["snow", "rain", "sun", "fog and sun", "rain and wind", "late"] * n
+    pipeline = make_pipeline(TfidfVectorizer(), RandomForestClassifier(12, random_state=0))
+    pipeline.fit(words, np.arange(len(words)) % 6 > 2)
+    field = infer_fields(pipeline, words)[1][0].name
+    compare(pipeline, words, [{field: text} for text in [*words[:6], "unheard of", ""]])
 
 
 def test_many_columns() -> None:

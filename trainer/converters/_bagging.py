@@ -3,6 +3,7 @@
 Bagged trees become one forest; estimators of other kinds are converted one by one.
 """
 
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -59,7 +60,9 @@ def _isolation_forest(estimator: IsolationForest, x: Block) -> Outputs:
         depths = estimator._decision_path_lengths[number]  # noqa: SLF001
         lengths = depths + estimator._average_path_length_per_tree[number] - 1.0  # noqa: SLF001
         features = None if whole else estimator.estimators_features_[number]
-        trees.append(flat_tree(tree, lengths[:, None], features))
+        flat = flat_tree(tree, lengths[:, None], features)
+        # Of a sparse matrix, scikit-learn compares NaN like a number: it goes right.
+        trees.append(replace(flat, missing_left=np.zeros_like(flat.missing_left)) if x.sparse else flat)
     length = len(trees) * _average_path_length([estimator._max_samples])[0]  # noqa: SLF001
     depth = summed(x.cast("float32"), trees, missing=True)
     x.builder.rounding = True
