@@ -7,13 +7,14 @@ The scores are a float where the step gives one, else a list. A link that is not
 definition has it, over an array of one row.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import exp, inf
 from typing import Any, Final
 
 import numpy as np
 
 from mlshared.plan._program import Output, Program
+from mlshared.plan._step import Step
 
 Follow = Callable[[Any], Any]
 
@@ -39,27 +40,33 @@ def followed(program: Program, output: Output, head: str) -> tuple[int, Follow] 
 
 
 def _in_python(program: Program, output: Output, number: int, chain: list[int]) -> Follow | None:
-    if program.compiled[number].shape.dtype != "float64":
-        return None
     single = program.compiled[number].shape.width == 1
+    dtype = program.compiled[number].shape.dtype
     actions: list[Follow] = []
     for each in chain:
-        step = program.steps[each]
-        links = _LINKS_OF_ONE if single else _LINKS_OF_SEVERAL
-        if step.op == "link" and step.params["kind"] in links:
-            actions.append(links[step.params["kind"]])
-        elif step.op == "decide" and output.form == "labels":
-            classes = np.array(list(output.classes[0]), dtype=output.dtype).tolist()
-            decision = _decision(step.params["rule"], classes, single=single)
-            if decision is None:
-                return None
-            actions.append(decision)
-        else:
+        action = _action(program.steps[each], output, dtype, single=single)
+        if action is None:
             return None
+        actions.append(action)
         single = program.compiled[each].shape.width == 1
+        dtype = program.compiled[each].shape.dtype
     if output.form == "block" and single:
         actions.append(_listed)
-    return _composed(actions)
+    return _composed([action for action in actions if action is not _itself])
+
+
+def _action(step: Step, output: Output, dtype: str, *, single: bool) -> Follow | None:
+    if step.op == "cast":
+        if step.params["dtype"] == "float64":
+            return _itself  # a float32 is the same float
+        return _narrowed if single else _all_narrowed
+    if step.op == "link" and dtype == "float64":
+        links = _LINKS_OF_ONE if single else _LINKS_OF_SEVERAL
+        return links.get(step.params["kind"])
+    if step.op == "decide" and output.form == "labels":
+        classes = np.array(list(output.classes[0]), dtype=output.dtype).tolist()
+        return _decision(step.params, classes, single=single)
+    return None
 
 
 def _composed(actions: list[Follow]) -> Follow:
@@ -88,15 +95,21 @@ def _in_numpy(program: Program, output: Output, number: int, chain: list[int]) -
     return follow
 
 
-def _decision(rule: str, classes: list[Any], *, single: bool) -> Follow | None:
+def _decision(params: Mapping[str, Any], classes: list[Any], *, single: bool) -> Follow | None:
+    rule = params["rule"]
     if rule == "argmax" and not single:
         return lambda scores: classes[scores.index(max(scores))]
-    if rule not in {"positive", "not_negative"} or len(classes) != 2:
+    if len(classes) != 2:
         return None
     no, yes = classes
     if rule == "positive":
         return lambda z: yes if z > 0.0 else no
-    return lambda z: yes if z >= 0.0 else no
+    if rule == "not_negative":
+        return lambda z: yes if z >= 0.0 else no
+    if rule == "above" and not single:
+        column, threshold = params["column"], params["threshold"]
+        return lambda scores: yes if scores[column] > threshold else no
+    return None
 
 
 def _itself(scores: Any) -> Any:
@@ -105,6 +118,15 @@ def _itself(scores: Any) -> Any:
 
 def _listed(score: float) -> list[float]:
     return [score]
+
+
+def _narrowed(score: float) -> float:
+    return float(np.float32(score))
+
+
+def _all_narrowed(scores: list[float]) -> list[float]:
+    narrowed: list[float] = np.array(scores, dtype=np.float32).tolist()
+    return narrowed
 
 
 def _logistic2(z: float) -> list[float]:

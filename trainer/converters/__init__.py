@@ -32,6 +32,7 @@ from . import (
     _svm,
     _text,
     _wrappers,
+    _xgboost,
 )
 from ._block import Block, NotConvertible, Outputs, combine, join
 from ._convert import Convert, Converted
@@ -50,6 +51,7 @@ convert = Convert(
         **_layers.CONVERTERS,
         **_boosting.CONVERTERS,
         **_lightgbm.CONVERTERS,
+        **_xgboost.CONVERTERS,
         **_wrappers.CONVERTERS,
         **_ensembles.CONVERTERS,
         **_several.CONVERTERS,
