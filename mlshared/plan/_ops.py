@@ -3,7 +3,18 @@
 from collections.abc import Callable
 from typing import Final
 
-from mlshared.plan import _bagging, _basic, _counts, _elementwise, _ensemble, _expand, _models, _points, _text
+from mlshared.plan import (
+    _bagging,
+    _basic,
+    _counts,
+    _elementwise,
+    _ensemble,
+    _expand,
+    _models,
+    _neighbours,
+    _points,
+    _text,
+)
 from mlshared.plan._forest import forest
 from mlshared.plan._step import Compiled, Shape, Step
 from mlshared.plan._trees import trees
@@ -46,7 +57,7 @@ OPS: Final[dict[str, Callable[[Step, tuple[Shape, ...]], Compiled]]] = {
     "constant": _ensemble.constant,
     "duels": _ensemble.duels,
     "kernel": _points.kernel,
-    "nearest": _points.nearest,
+    "nearest": _neighbours.nearest,
     "distances": _points.distances,
     "mixture": _points.mixture,
     "forest": forest,

@@ -1,8 +1,7 @@
-"""Steps that compare a row with stored points: kernels, nearest neighbours, distances to centres."""
+"""Steps that compare a row with stored points: kernels, distances to centres, mixtures."""
 
 import math
 from collections.abc import Callable
-from typing import Any, Final
 
 import numpy as np
 
@@ -45,7 +44,7 @@ def kernel(step: Step, inputs: tuple[Shape, ...]) -> Compiled:
 
     def run(x: Array) -> Array:
         with np.errstate(all="ignore"):
-            return _rows(of_row, x, len(offset))
+            return by_rows(of_row, x, len(offset))
 
     return Compiled(Shape("block", len(offset)), run)
 
@@ -59,39 +58,6 @@ def _powered(base: Array, times: int) -> Array:
         base = base * base
         times //= 2
     return found
-
-
-def nearest(step: Step, inputs: tuple[Shape, ...]) -> Compiled:
-    """Give the mean of ``targets`` (m, outputs) over the ``k`` points nearest to each row.
-
-    ``metric`` (``p`` for minkowski) and ``weights``: ``uniform``, or ``distance`` for 1 / distance, where points
-    at no distance outweigh all others. Of points equally far the earlier is nearer.
-    """
-    shape = only(step, inputs)
-    points = step.array("points", None, shape.width)
-    targets = step.array("targets", len(points), None)
-    k = int(step.number("k", low=1, high=len(points)))
-    apart, root = _metric(step)
-    by_distance = step.choice("weights", ("uniform", "distance")) == "distance"
-    if shape.dtype != "float64" or not targets.shape[1]:
-        raise IntegrityError("step 'nearest' takes float64 and has targets")
-
-    def of_row(row: Array) -> Array:
-        distances = apart(points - row)
-        limit = np.partition(distances, k - 1)[k - 1]
-        near = np.flatnonzero(distances <= limit)
-        near = near[distances[near].argsort(kind="stable")][:k]
-        found = targets[near]
-        if not by_distance:
-            return np.asarray(np.add.reduce(found, axis=0) / len(near))
-        weights = _inverse(root(distances[near]))
-        return np.asarray((found * weights[:, None]).sum(axis=0) / weights.sum())
-
-    def run(x: Array) -> Array:
-        with np.errstate(all="ignore"):
-            return _rows(of_row, x, targets.shape[1])
-
-    return Compiled(Shape("block", targets.shape[1]), run)
 
 
 def distances(step: Step, inputs: tuple[Shape, ...]) -> Compiled:
@@ -134,36 +100,11 @@ def mixture(step: Step, inputs: tuple[Shape, ...]) -> Compiled:
     return Compiled(Shape("block", len(means)), run)
 
 
-def _rows(of_row: Callable[[Array], Array], x: Array, width: int) -> Array:
+def by_rows(of_row: Callable[[Array], Array], x: Array, width: int) -> Array:
+    """Return a function of one row applied to all of them, shape (n, width)."""
     if len(x) == 1:
         return of_row(x[0])[None, :]
     found = np.empty((len(x), width))
     for number, row in enumerate(x):
         found[number] = of_row(row)
     return found
-
-
-def _metric(step: Step) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
-    """Return differences (m, width) -> what distances are ranked by, and that -> distances."""
-    metric = step.choice("metric", (*_METRICS, "minkowski"))
-    if metric != "minkowski":
-        return _METRICS[metric]
-    p = step.number("p", low=1, high=1_000)
-    return lambda d: (np.abs(d) ** p).sum(axis=1), lambda ranked: ranked ** (1 / p)
-
-
-def _same(ranked: Array) -> Array:
-    return ranked
-
-
-_METRICS: Final[dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]]] = {
-    "euclidean": (lambda d: np.einsum("ij,ij->i", d, d), np.sqrt),
-    "manhattan": (lambda d: np.abs(d).sum(axis=1), _same),
-    "chebyshev": (lambda d: np.abs(d).max(axis=1), _same),
-}
-
-
-def _inverse(distance: Array) -> Array:
-    weights = 1.0 / distance
-    at_it = np.isinf(weights)
-    return at_it.astype(np.float64) if at_it.any() else weights

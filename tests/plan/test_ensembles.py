@@ -56,7 +56,7 @@ def inner_regressors() -> list[tuple[str, Any]]:
     names=st.booleans(),
 )
 def test_voting_classifiers_count_votes_as_numpy_does(
-    seed: int, count: int, voting: str, weights: Any, flatten: bool, names: bool
+    *, seed: int, count: int, voting: str, weights: Any, flatten: bool, names: bool
 ) -> None:
     X = table(seed)
     y = classes(X, seed, count, names=names)
@@ -86,7 +86,7 @@ def test_a_dropped_voter_has_no_vote() -> None:
     final=st.sampled_from([LOGISTIC, TREE]),
 )
 def test_stacking_classifiers_hand_on_what_scikit_learn_hands_on(
-    seed: int, count: int, method: str, passthrough: bool, final: Any
+    *, seed: int, count: int, method: str, passthrough: bool, final: Any
 ) -> None:
     X = table(seed)[["a", "b", "k"]].fillna(0)
     inner = [("linear", LOGISTIC), ("tree", TREE)]
@@ -95,7 +95,7 @@ def test_stacking_classifiers_hand_on_what_scikit_learn_hands_on(
 
 
 @pytest.mark.parametrize("passthrough", [True, False])
-def test_stacking_regressors(passthrough: bool) -> None:
+def test_stacking_regressors(*, passthrough: bool) -> None:
     X = table(3)[["a", "b", "k"]].fillna(0)
     inner = [("linear", LinearRegression()), ("ridge", Ridge()), ("gone", "drop")]
     model = StackingRegressor(inner, Ridge(), passthrough=passthrough, cv=3)
@@ -119,7 +119,7 @@ def test_stacking_of_decision_functions(count: int) -> None:
     scale=st.sampled_from([1e-8, 1.0, 1e6]),
 )
 def test_calibration_maps_scores_as_it_was_fitted_to(
-    seed: int, count: int, method: str, ensemble: bool, inner: Any, scale: float
+    *, seed: int, count: int, method: str, ensemble: bool, inner: Any, scale: float
 ) -> None:
     X = table(seed, scale=scale)
     model = CalibratedClassifierCV(prepared(inner), method=method, ensemble=ensemble, cv=3)

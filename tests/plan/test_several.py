@@ -28,7 +28,7 @@ def numeric(seed: int, **options: Any) -> Any:
 
 @quick
 @given(seed=seeds, count=st.sampled_from([2, 3, 4]), inner=st.sampled_from(INNER), names=st.booleans())
-def test_one_vs_rest(seed: int, count: int, inner: Any, names: bool) -> None:
+def test_one_vs_rest(*, seed: int, count: int, inner: Any, names: bool) -> None:
     X = table(seed)
     model = OneVsRestClassifier(prepared(inner))
     compare(fitted(model, X, classes(X, seed, count, names=names)), X, rows(X, seed))
@@ -70,7 +70,7 @@ def test_output_codes(seed: int, size: float, inner: Any) -> None:
 
 @quick
 @given(seed=seeds, inner=st.sampled_from(INNER[:3]), names=st.booleans())
-def test_several_classified_targets(seed: int, inner: Any, names: bool) -> None:
+def test_several_classified_targets(*, seed: int, inner: Any, names: bool) -> None:
     """Class names of several lengths are not cut to the shortest."""
     X = table(seed)
     long = np.where(X["k"] > 0, "more than nothing", "x") if names else X["k"] > 0

@@ -10,7 +10,6 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from ._block import Block, Converter, Outputs
 
 MAX_VALUES: Final = 200_000  # of training points; beyond, comparing with all of them does not pay
-_PROBED: Final = 200
 _METRICS: Final = ("euclidean", "manhattan", "chebyshev", "minkowski")
 _ALIASES: Final = {"l1": "manhattan", "cityblock": "manhattan", "l2": "euclidean"}
 
@@ -43,21 +42,37 @@ def _nearest(estimator: Any, x: Block, targets: Any) -> Block:
         x.refuse(f"{len(points):,} training points: comparing with all of them does not pay")
     if estimator.weights not in ("uniform", "distance", None):
         x.refuse("weights of the user's own")
-    brute = estimator._fit_method == "brute"  # noqa: SLF001 - what "auto" came to
-    if brute and estimator.weights == "distance" and metric == "euclidean":
-        x.refuse("weights of distances that scikit-learn finds by expanding the square")
-    if _tied(points, targets, estimator.n_neighbors, metric, p):
-        x.refuse("training points equally far from others, with other targets: which one counts is chance")
+    method = estimator._fit_method  # noqa: SLF001 - what "auto" came to
+    if method == "brute" and metric == "euclidean":
+        x.refuse(
+            "finds euclidean distances by expanding the square, whose last digits depend on the processor"
+        )
+    if method not in {"kd_tree", "brute"}:
+        x.refuse(f"a search by {method}")
     x.builder.rounding = True
     return x.check(missing=True).apply(
         "nearest",
         names=[None] * targets.shape[1],
-        arrays={"points": np.asarray(points), "targets": targets},
+        arrays={"points": np.asarray(points), "targets": targets, **_search_tree(estimator)},
         k=int(estimator.n_neighbors),
         metric=metric,
         p=p,
         weights=estimator.weights or "uniform",
+        refuse=isinstance(estimator, KNeighborsClassifier),
     )
+
+
+def _search_tree(estimator: Any) -> dict[str, Any]:
+    """Return the k-d tree that settles which of equally far points count; nothing if points come in order."""
+    if estimator._fit_method == "brute":  # noqa: SLF001 - what "auto" came to
+        return {}
+    _, order, nodes, bounds = estimator._tree.get_arrays()  # noqa: SLF001 - its search tree
+    listed = [nodes["idx_start"], nodes["idx_end"], nodes["is_leaf"]]
+    return {
+        "order": np.asarray(order, dtype=np.int64),
+        "nodes": np.column_stack(listed).astype(np.int64),
+        "bounds": np.asarray(bounds, dtype=np.float64),
+    }
 
 
 def _metric(estimator: Any, x: Block) -> tuple[str, float]:
@@ -70,27 +85,6 @@ def _metric(estimator: Any, x: Block) -> tuple[str, float]:
     if metric == "minkowski":
         metric = {1: "manhattan", 2: "euclidean"}.get(p, "chebyshev" if np.isinf(p) else metric)
     return metric, float(p) if np.isfinite(p) else 1.0
-
-
-def _tied(points: Any, targets: Any, k: int, metric: str, p: float) -> bool:
-    """Return whether which neighbour is the k-th may be a matter of order alone.
-
-    So it is where equal points have other targets, and on lattices: asked of some of the points themselves.
-    """
-    if len(np.unique(points, axis=0)) < len(np.unique(np.column_stack([points, targets]), axis=0)):
-        return True
-    for row in points[np.unique(np.linspace(0, len(points) - 1, _PROBED).astype(int))]:
-        apart = np.abs(points - row)
-        distances = apart.max(axis=1) if metric == "chebyshev" else (apart ** _power(metric, p)).sum(axis=1)
-        limit = np.partition(distances, k - 1)[k - 1]
-        tied = np.flatnonzero(np.isclose(distances, limit, rtol=1e-12, atol=0))
-        if (distances < limit).sum() + len(tied) > k and len(np.unique(targets[tied], axis=0)) > 1:
-            return True
-    return False
-
-
-def _power(metric: str, p: float) -> float:
-    return {"euclidean": 2.0, "manhattan": 1.0}.get(metric, p)
 
 
 # -- k-means

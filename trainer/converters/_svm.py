@@ -43,14 +43,14 @@ def _one_class(estimator: OneClassSVM, x: Block) -> Outputs:
 
 def _scores(estimator: Any, x: Block, weights: Any, sign: int = 1) -> Block:
     """Return kernels times ``weights`` (vectors, scores) plus ``sign`` times the intercepts."""
+    if estimator.kernel not in {"linear", "rbf", "poly", "sigmoid"}:
+        x.refuse("a kernel that is not linear, rbf, poly or sigmoid")
     vectors = _dense(estimator.support_vectors_)
     offset = sign * np.asarray(estimator.intercept_, dtype=np.float64)
     weights = _dense(weights)
     x = x.check(missing=True).cast("float64")
     if not len(vectors) or (estimator.kernel == "linear" and _forgiving(vectors, weights, offset)):
         return x.linear(vectors.T @ weights, offset)
-    if estimator.kernel not in {"linear", "rbf", "poly", "sigmoid"}:
-        x.refuse("a kernel that is not linear, rbf, poly or sigmoid")
     if vectors.size > MAX_VALUES:
         x.refuse(f"{len(vectors):,} support vectors: a row would take longer than it saves")
     x.builder.rounding = True
