@@ -84,8 +84,8 @@ def spline(step: Step, inputs: tuple[Shape, ...]) -> Compiled:
     """Give the B-splines of each column, side by side: ``knots`` (width, m), ``degree``, ``extrapolation``.
 
     Beyond the base knots, ``error`` refuses, ``continue`` follows the last polynomials, ``periodic`` repeats,
-    and ``linear`` goes on from ``edges`` with ``slopes``, both (2, width, splines): below, above. With
-    ``zeros``, a missing value has splines of 0.
+    and ``linear`` goes on from ``ends`` (2, width), where the splines have the values ``edges`` and the
+    ``slopes``, both (2, width, splines): below, above. With ``zeros``, a missing value has splines of 0.
     """
     shape = only(step, inputs)
     degree = int(step.number("degree", low=0, high=_MOST_DEGREE))
@@ -99,7 +99,8 @@ def spline(step: Step, inputs: tuple[Shape, ...]) -> Compiled:
     low, high = knots[:, degree], knots[:, count]
     beyond = None
     if extrapolation == "linear":
-        beyond = [step.array(name, 2, shape.width, splines) for name in ("edges", "slopes")]
+        lines = [step.array(name, 2, shape.width, splines) for name in ("edges", "slopes")]
+        beyond = (step.array("ends", 2, shape.width), *lines)
 
     def run(x: Array) -> Array:
         if extrapolation == "error" and ((x < low) | (x > high)).any():
@@ -110,7 +111,7 @@ def spline(step: Step, inputs: tuple[Shape, ...]) -> Compiled:
                 basis[:, :, :degree] += basis[:, :, splines:]
                 basis = basis[:, :, :splines]
             if beyond is not None:
-                basis = _straight(x, basis, (low, high), *beyond)
+                basis = _straight(x, basis, *beyond)
         if zeros:
             basis[np.isnan(x)] = 0
         return basis.reshape(len(x), -1).astype(x.dtype)
@@ -149,8 +150,8 @@ def _basis(x: Array, knots: Array, degree: int) -> Array:
     return found
 
 
-def _straight(x: Array, basis: Array, ends: tuple[Array, Array], edges: Array, slopes: Array) -> Array:
-    """Return the splines with straight lines beyond the base knots."""
+def _straight(x: Array, basis: Array, ends: Array, edges: Array, slopes: Array) -> Array:
+    """Return the splines with straight lines beyond their ends."""
     for place, (end, beyond) in enumerate(zip(ends, (x < ends[0], x > ends[1]), strict=True)):
         line = edges[place] + (x - end)[:, :, None] * slopes[place]
         basis = np.where(beyond[:, :, None], line, basis)

@@ -18,7 +18,7 @@ import numpy as np
 
 from mlshared.plan._program import Program
 from mlshared.plan._row_number import Refused, Scalar, scalar, scaled
-from mlshared.plan._separable import CodeSource, NumberSource, sources
+from mlshared.plan._separable import CodeSource, NumberSource, covered, sources
 from mlshared.plan._step import Array
 
 Row = Mapping[str, Any]
@@ -64,7 +64,7 @@ def columns(program: Program, number: int) -> Callable[[Row], Array] | None:
         missing &= step.op == "cast" or step.params.get("missing") is not True
         number = step.inputs[0]
     found = sources(program, number)
-    if found is None:
+    if found is None or not covered(program, number, found):
         return None
     numbers: list[_Scaled | _Computed | None] = []
     encoders: dict[int, list[tuple[int, CodeSource]]] = {}

@@ -25,6 +25,7 @@ from mlshared.plan._step import Array, Step
 ELEMENTWISE: Final = frozenset(
     {"check", "cast", "fill", "missing", "affine", "clip", "map", "power", "quantile", "bin", "equal"}
 )
+_ACCEPTING: Final = frozenset({"number", "labels", "gather", "lookup", "onehot"})
 SAMPLE: Final = np.array([-1e300, -1e9, -1e3, -10.0, -1.0, -0.1, 0.0, 0.1, 1.0, 10.0, 1e3, 1e9, 1e300])
 
 
@@ -141,6 +142,28 @@ def sources(program: Program, number: int) -> tuple[Source, ...] | None:
     return _Tracer(program).all(number)
 
 
+def covered(program: Program, number: int, found: tuple[Source, ...]) -> bool:
+    """Return whether all that may refuse a row is on the way to these columns, the sources of a step.
+
+    A selector leaves columns out that were checked before: a row infinite there is refused by the definition,
+    and a fast way that reads the other fields alone would answer it.
+    """
+    tracer = _Tracer(program)
+    passed = {place for source in found if isinstance(source, NumberSource) for place in source.path}
+    encoders = {source.encoder for source in found if isinstance(source, CodeSource)}
+    return all(tracer.harmless(at, passed) for at in _before(program, number) if at not in encoders)
+
+
+def _before(program: Program, number: int) -> set[int]:
+    """Return a step and all that it comes from."""
+    seen, waiting = {number}, [number]
+    while waiting:
+        new = set(program.steps[waiting.pop()].inputs) - seen
+        seen |= new
+        waiting.extend(new)
+    return seen
+
+
 class _Tracer:
     """Traces the columns of one program back to their fields."""
 
@@ -176,6 +199,20 @@ class _Tracer:
             if isinstance(found, CodeSource):
                 return _through(self.program, number, column, found)
         return None
+
+    def harmless(self, number: int, passed: set[tuple[int, int]]) -> bool:
+        """Return whether a step refuses nothing, but at the places passed."""
+        step = self.program.steps[number]
+        if step.op == "encode":
+            return step.params.get("missing") is not None and step.params.get("unknown") is not None
+        if step.op != "check":
+            return step.op in ELEMENTWISE or step.op in _ACCEPTING
+        for column in range(self.program.compiled[number].shape.width):
+            if (number, column) not in passed:
+                source = self.one(number, column)
+                if not isinstance(source, CodeSource):
+                    return False
+        return True
 
     def _looked_up(self, number: int, column: int) -> CodeSource | None:
         lookup = self.program.steps[number]

@@ -33,6 +33,8 @@ def _one_hot(estimator: OneHotEncoder, x: Block, position: int) -> Block:
         column[int(dropped)] = -1
     width = int(column.max()) + 1
     codes = codes_of(x, categories, refuse=estimator.handle_unknown == "error")
+    if not width and (estimator.handle_unknown == "error" or not x.labelled()):
+        x.refuse("a column of one category that is dropped, and checked")
     if not width:
         return x.select([])
     return codes.apply(

@@ -65,17 +65,22 @@ def _spline_transformer(estimator: SplineTransformer, x: Block) -> Block:
 
 
 def _lines(splines: list[Any], degree: int) -> dict[str, Any]:
-    """Return values and slopes of the splines at the first and the last base knot: those that are not 0."""
+    """Return where straight lines go on from, the values of the splines there, and their slopes.
+
+    scikit-learn raises a degree below 2 inside of its loop over the columns: those that follow go on from
+    another knot than the first. So they do here.
+    """
     count = splines[0].c.shape[1]
-    reach = max(degree, 1) if degree != 1 else 2
-    kept = np.zeros((2, 1, count))
-    kept[0, :, :reach] = kept[1, :, count - reach :] = 1
-    ends = [(s.t[degree], s.t[-degree - 1]) for s in splines]
-    edges = np.array([[s(pair[side]) for s, pair in zip(splines, ends, strict=True)] for side in (0, 1)])
-    slopes = np.array(
-        [[s(pair[side], nu=1) for s, pair in zip(splines, ends, strict=True)] for side in (0, 1)]
-    )
-    return {"edges": edges * kept, "slopes": slopes * kept}
+    ends = np.zeros((2, len(splines)))
+    edges, slopes = np.zeros((2, len(splines), count)), np.zeros((2, len(splines), count))
+    for column, spline in enumerate(splines):
+        ends[:, column] = spline.t[degree], spline.t[-degree - 1]
+        if degree <= 1:
+            degree += 1
+        for side, kept in enumerate((slice(0, degree), slice(count - degree, count))):
+            edges[side, column, kept] = spline(ends[side, column])[kept]
+            slopes[side, column, kept] = spline(ends[side, column], nu=1)[kept]
+    return {"ends": ends, "edges": edges, "slopes": slopes}
 
 
 CONVERTERS: Final[dict[type | str, Converter]] = {

@@ -43,7 +43,8 @@ def _missing_indicator(estimator: MissingIndicator, x: Block) -> Block:
     others = sorted(set(range(x.width)) - set(np.asarray(estimator.features_).tolist()))
     if estimator.features == "missing-only" and estimator.error_on_new and others:
         x = _without_new(x, others, marker)
-    return _told(x.select(estimator.features_), marker).cast("float64").stored(sparse=sparse)
+    # Booleans to scikit-learn: beside float32 columns they become float32.
+    return _told(x.select(estimator.features_), marker).stored(sparse=sparse)
 
 
 def _checked(x: Block, marker: Any, *, objects: bool) -> Block:
@@ -110,7 +111,8 @@ def _without_new(x: Block, others: list[int], marker: Any) -> Block:
     checked = x.select(others).apply("check", missing=True, infinite=False)
     for place, column in zip(others, checked.columns, strict=True):
         columns[place] = column
-    return replace(x, columns=tuple(columns))
+    # One step of all columns: what is selected from it then comes after what was refused, too.
+    return replace(x, columns=tuple(columns)).apply("check", missing=False, infinite=False)
 
 
 def _is_nan(value: Any) -> bool:

@@ -1,10 +1,8 @@
-"""Feature selectors: a mask over the columns."""
+"""Feature selectors: a mask over the columns. RFE predicts, too, and is among the wrappers."""
 
 from typing import Any, Final
 
 from sklearn.feature_selection import (
-    RFE,
-    RFECV,
     GenericUnivariateSelect,
     SelectFdr,
     SelectFpr,
@@ -20,7 +18,8 @@ from sklearn.utils import get_tags
 from ._block import Block, Converter
 
 
-def _selector(estimator: Any, x: Block) -> Block:
+def selected(estimator: Any, x: Block) -> Block:
+    """Return the columns that a fitted selector keeps, checked as it checks them."""
     kept = estimator.get_support(indices=True)
     if not len(kept):
         x.refuse("selects no column")
@@ -40,8 +39,6 @@ def _frames(estimator: Any) -> bool:
 
 CONVERTERS: Final[dict[type | str, Converter]] = dict.fromkeys(
     (
-        RFE,
-        RFECV,
         GenericUnivariateSelect,
         SelectFdr,
         SelectFpr,
@@ -52,5 +49,5 @@ CONVERTERS: Final[dict[type | str, Converter]] = dict.fromkeys(
         SequentialFeatureSelector,
         VarianceThreshold,
     ),
-    _selector,
+    selected,
 )
