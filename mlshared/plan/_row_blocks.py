@@ -15,7 +15,7 @@ import numpy as np
 from mlshared.plan._ops import READS
 from mlshared.plan._program import Output, Program
 from mlshared.plan._row_number import Refused, missing_value, scalar, scaled
-from mlshared.plan._separable import CodeSource, NumberSource, Source, sources
+from mlshared.plan._separable import CodeSource, NumberSource, Source, covered, sources
 from mlshared.plan._step import Array
 
 Row = Mapping[str, Any]
@@ -95,7 +95,7 @@ def _vector(program: Program, number: int) -> Vector | None:
     if shape.kind != "block" or not shape.width:
         return None
     found = sources(program, number)
-    if found is None or program.steps[number].op in READS:
+    if found is None or program.steps[number].op in READS or not covered(program, number, found):
         return None
     numbers = _numbers(found)
     encoded = _encoded(found)
