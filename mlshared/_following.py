@@ -227,7 +227,9 @@ class AliasLog:
             if raw is None:
                 continue
             try:
-                self._accept(self._open(raw, number), fresh=True)
+                stored = self._open(raw, number)
+                self._check_previous(store, stored.entry)
+                self._accept(stored, fresh=True)
             except ArtifactError as error:
                 self.problem = error
             if self.head and self.head.entry.number == number:
@@ -239,6 +241,20 @@ class AliasLog:
                     f"below the floor {self._floor} in the settings"
                 )
             raise NotPublished(f"no release of {self._ref} in the store: train and release one first")
+
+    def _check_previous(self, store: Store, entry: Release) -> None:
+        """Refuse an entry that a reader who followed the log would: one that follows what is not there.
+
+        Raises:
+            IntegrityError: If the entry it names lies there with other bytes.
+        """
+        if self.head is not None or entry.prev is None or entry.reset:
+            return  # `accepts` decides, or nothing can be told
+        raw = store.release_bytes(self._ref.model, self._ref.alias, entry.prev.number)
+        if raw is not None and hashlib.sha256(raw).hexdigest() != entry.prev.sha256:
+            raise IntegrityError(
+                f"entry {entry.number} does not follow entry {entry.prev.number} as it lies there"
+            )
 
     def _gallop(self, store: Store, start: int) -> int:
         """Return the highest number of a log that cannot be listed; absent looks like denied there."""

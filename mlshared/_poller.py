@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 JOIN_SECONDS: Final = 1.0
+RESTART_SECONDS: Final = 0.5
 FORK_WAIT_SECONDS: Final = 10.0
 
 logger = logging.getLogger("mlshared")
@@ -86,9 +87,19 @@ class Poller:
         if self._stop.is_set() and not self.running:
             self._cancel_jobs()
         try:
-            return future.result(timeout_seconds)
+            return self._await(future, time.monotonic() + timeout_seconds)
         except CancelledError as error:
             raise Stopped("stopped") from error
+
+    def _await(self, future: Future[T], deadline: float) -> T:
+        """Return a job's result; start the thread again should it die before it comes to the job."""
+        while True:
+            try:
+                return future.result(max(0.0, min(RESTART_SECONDS, deadline - time.monotonic())))
+            except TimeoutError:
+                if future.done() or time.monotonic() >= deadline:
+                    raise
+            self.ensure()
 
     def stop(self) -> None:
         """Stop the thread for good; wait for it at most a second."""

@@ -168,11 +168,12 @@ def test_a_log_never_goes_backwards(store, cache):
 
 def test_floor(store, cache):
     """Entries below the floor are not accepted, and the error names both numbers."""
-    put(store, *chain(2))
+    entries = chain(3)
+    put(store, *entries[:2])
     log = following(cache, floor=3)
     with pytest.raises(NotPublished, match="entry 2, below the floor 3"):
         log.look(store)
-    put(store, chain(3)[2])
+    put(store, entries[2])
     log.look(store)
     assert log.head.entry.number == 3
 
@@ -366,3 +367,16 @@ def test_a_moment_before_the_first_release(store, cache):
     put(store, release(1))
     with pytest.raises(NotPublished, match="as old as"):
         following(cache, "flights@2026-11-20T11:59Z").look(store)
+
+
+def test_a_new_reader_ends_where_one_who_followed_does(store, cache):
+    """An entry that names other bytes as the one before is passed over at the start, as it is on the way."""
+    first = release(1, manifest_sha256=A)
+    second = release(2, prev=first, version=2, manifest_sha256=B)
+    forged = release(
+        3, prev=release(2, prev=first, version=2, manifest_sha256=C), version=3, manifest_sha256=C
+    )
+    put(store, first, second, forged)
+    log = following(cache)
+    log.look(store)
+    assert log.head.entry.number == 2

@@ -1,0 +1,231 @@
+"""Stores that refuse, hang, come back late; hosts with many processes; what a poll costs. Real processes."""
+
+import collections
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from gunicorns import Load, serving, wait_for
+from shelf import NAME, add_version, disagree
+
+import trainer
+
+ROW_SCRIPT = """
+import json, os, sys, time
+from mlshared import Client, MlsharedError
+import mlshared
+settings = json.loads(sys.argv[1])
+began = time.monotonic()
+with Client(**settings) as client:
+    model = client.model("cancer")
+    try:
+        answer = model.predict_proba(json.loads(sys.argv[2]))
+        said = {"version": model.current.version, "proba": {str(k): v for k, v in answer.items()}}
+    except MlsharedError as error:
+        said = {"error": type(error).__name__, "message": str(error)}
+    took = time.monotonic() - began
+    print(json.dumps({**said, "seconds": took, "state": model.status().state}), flush=True)
+    sys.stdin.read(1)
+"""
+LIBRARIES_FIRST = "import sklearn.linear_model, sklearn.pipeline, skops.io, pandas, s3fs\n"
+
+
+def start(row, **settings):
+    """Start a process that predicts once and waits to be let go."""
+    return subprocess.Popen(
+        [sys.executable, "-c", LIBRARIES_FIRST + ROW_SCRIPT, json.dumps(settings), json.dumps(row)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process):
+    said = json.loads(process.stdout.readline())
+    process.communicate("!", timeout=60)
+    return said
+
+
+@pytest.fixture
+def settings(s3, tmp_path):
+    return {"store": s3.url, "storage_options": s3.app_options, "cache_dir": str(tmp_path / "cache")}
+
+
+def as_text(proba):
+    return {str(name): p for name, p in proba.items()}
+
+
+@pytest.mark.parametrize("how", ["refusing", "hanging"])
+def test_a_new_process_starts_from_a_warm_cache(shelf, s3, settings, how, capsys):
+    """Though the store refuses or hangs, the last version known here answers within two seconds."""
+    finish(start(shelf.rows[0], **settings))
+    s3.proxy.stop() if how == "refusing" else s3.proxy.hold()
+    # The host's last look is long ago, so that the new process asks.
+    for checked in Path(settings["cache_dir"]).rglob("checked"):
+        os.utime(checked, (1, 1))
+    said = finish(start(shelf.rows[0], **settings))
+    assert said["proba"] == as_text(shelf.offline(1, shelf.rows[0]))
+    assert said["state"] == "stale"
+    with capsys.disabled():
+        print(f"\n    warm cache, store {how}: first answer after {said['seconds']:.2f} s")
+    assert said["seconds"] < 2.5
+
+
+@pytest.mark.parametrize("how", ["refusing", "hanging"])
+def test_a_cold_cache(shelf, s3, settings, how, capsys):
+    """ModelNotReady long before gunicorn's 30 s, naming what was tried."""
+    s3.proxy.stop() if how == "refusing" else s3.proxy.hold()
+    said = finish(start(shelf.rows[0], **settings))
+    assert said["error"] == "ModelNotReady"
+    assert "StorageError" in said["message"]
+    assert "mlshared.json" in said["message"]
+    assert said["seconds"] < 7
+    with capsys.disabled():
+        print(f"\n    cold cache, store {how}: {said['seconds']:.2f} s, {said['message']}")
+
+
+def test_entries_out_of_reach(shelf, s3, settings):
+    """The same where the store is known but nothing of the model is: within the time a request may take."""
+    s3.proxy.hold()
+    store_id = shelf.store_id
+    said = finish(start(shelf.rows[0], store_id=store_id, **settings))
+    assert said["error"] == "ModelNotReady"
+    assert "no answer within" in said["message"]
+    assert said["seconds"] < 7
+
+
+@pytest.mark.slow
+def test_eight_processes_start_cold(shelf, s3, settings, capsys):
+    """Each blob is downloaded once, counted at the socket."""
+    processes = [start(shelf.rows[0], first_load_seconds=60, **settings) for _ in range(8)]
+    said = [finish(process) for process in processes]
+    downloads = collections.Counter(r.path for r in s3.proxy.seen("GET") if "/blobs/" in r.path)
+    with capsys.disabled():
+        print(
+            f"\n    8 cold: {sorted(round(s['seconds'], 1) for s in said)} s, {len(s3.proxy.seen())} requests"
+        )
+    assert sorted(downloads.values()) == [1, 1]
+    assert {s.get("version", s.get("message")) for s in said} <= {
+        1,
+        *(m for s in said if (m := s.get("message"))),
+    }
+    assert any(s.get("version") == 1 for s in said)
+
+
+@pytest.mark.slow
+def test_idle_workers_poll_once_an_interval(shelf, s3, settings, tmp_path, capsys):
+    """Four idle workers send about one request per interval together, and nothing but GETs of the next entry."""
+    poll_seconds, polls = 2.0, 6
+    with serving(
+        tmp_path / "log", options=s3.app_options, poll_seconds=poll_seconds, **without(settings)
+    ) as web:
+        with Load(web.port, shelf.rows) as load:
+            load.warm_up(4)
+        first = len(s3.proxy.seen())
+        wait_for(lambda: len(s3.proxy.seen()) > first, 20)
+        began, start_at = time.monotonic(), len(s3.proxy.seen())
+        wait_for(lambda: len(s3.proxy.seen()) >= start_at + polls, 60)
+        took = time.monotonic() - began
+        requests = s3.proxy.seen()[start_at : start_at + polls]
+    kinds = collections.Counter((r.method, r.path.split("?")[0].rpartition("/")[2]) for r in requests)
+    with capsys.disabled():
+        print(
+            f"\n    idle, 4 workers, poll {poll_seconds:g} s: {polls} requests in {took:.1f} s: {dict(kinds)}"
+        )
+    assert took >= polls * poll_seconds * 0.75
+    first_looks = kinds.pop(("GET", "models"), 0) + kinds.pop(("GET", s3.url.split("/")[2]), 0)
+    assert first_looks <= 3  # each process lists the log once, in the place of its first poll
+    assert set(kinds) == {("GET", "0000000002.json")}
+
+
+def without(settings):
+    return {name: value for name, value in settings.items() if name != "storage_options"}
+
+
+@pytest.mark.slow
+def test_the_store_stops_under_gunicorn(shelf, s3, settings, tmp_path):
+    """Predictions go on, status() says stale with the error; a release after its return is taken up."""
+    with (
+        serving(
+            tmp_path / "log", workers=2, options=s3.app_options, poll_seconds=1.0, **without(settings)
+        ) as web,
+        Load(web.port, shelf.rows) as load,
+    ):
+        load.warm_up(2)
+        s3.proxy.stop()
+        wait_for(lambda: web.get("/status")[1]["state"] == "stale", 20)
+        assert "StorageError" in stale(web)["last_error"]
+        before = len(load.answers)
+        wait_for(lambda: len(load.answers) > before + 100, 20)
+        s3.proxy.start()
+        trainer.release(NAME, 2, store=s3.url, storage_options=s3.options)
+        wait_for(lambda: len(load.workers_at(2)) == 2, 30)
+    assert load.failures == []
+    assert {answer.status for answer in load.answers} == {200}
+
+
+def stale(web):
+    while (status := web.get("/status")[1])["state"] != "stale":
+        pass
+    return status
+
+
+@pytest.mark.slow
+def test_a_bad_release_under_gunicorn(shelf, local, tmp_path):
+    """Golden rows that disagree: no worker swaps, status says why; the next good version is taken."""
+    add_version(local.url, like=2, version=4, golden=disagree)
+    with (
+        serving(
+            tmp_path / "log", workers=2, store=local.url, cache_dir=str(tmp_path / "cache"), poll_seconds=0.5
+        ) as web,
+        Load(web.port, shelf.rows) as load,
+    ):
+        load.warm_up(2)
+        trainer.release(NAME, 4, store=local.url)
+        wait_for(lambda: web.get("/status")[1]["quarantined"], 20)
+        status = stale(web)
+        assert "SelfTestFailed: predict_proba, row 0" in status["quarantined"]["4"]
+        assert status["last_error"] == status["quarantined"]["4"]
+        trainer.release(NAME, 3, store=local.url)
+        wait_for(lambda: len(load.workers_at(3)) == 2, 20)
+    assert {answer.body["version"] for answer in load.answers} == {1, 3}
+    assert {answer.status for answer in load.answers} == {200}
+
+
+@pytest.mark.slow
+def test_a_cold_gunicorn_answers_in_time(shelf, s3, settings, tmp_path, capsys):
+    """With the store hanging, a cold worker answers 503 well before gunicorn would kill it at 30 s."""
+    s3.proxy.hold()
+    with serving(tmp_path / "log", workers=1, options=s3.app_options, **without(settings)) as web:
+        wait_for(lambda: "Booting worker" in web.log.read_text(), 30)
+        began = time.monotonic()
+        status, body = web.post("/predict", shelf.rows[0])
+        took = time.monotonic() - began
+    assert (status, body["error"].split(":")[0]) == (503, "ModelNotReady")
+    assert took < 15
+    assert "WORKER TIMEOUT" not in web.log.read_text()
+    with capsys.disabled():
+        print(f"\n    cold gunicorn, store hanging: 503 after {took:.1f} s: {body['error'][:150]}")
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_replaced(shelf, local, tmp_path):
+    """A worker that gunicorn starts anew serves what the others serve, from the host's cache."""
+    trainer.release(NAME, 2, store=local.url)
+    with (
+        serving(
+            tmp_path / "log", workers=2, store=local.url, cache_dir=str(tmp_path / "cache"), poll_seconds=1.0
+        ) as web,
+        Load(web.port, shelf.rows) as load,
+    ):
+        load.warm_up(2, version=2)
+        wait_for(lambda: len(load.workers_at(2)) == 2, 20)
+        doomed = min(load.workers_at(2))
+        os.kill(doomed, signal.SIGTERM)
+        wait_for(lambda: len(load.workers_at(2) - {doomed}) == 2, 40)
+        assert load.workers_at(1) == set()

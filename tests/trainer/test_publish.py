@@ -1,0 +1,316 @@
+"""Publishing: what a version holds, who may displace what, and eight processes at once."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pytest
+from entries import MODEL, STORE_ID, founded, manifest
+from fsspec.implementations.memory import MemoryFileSystem
+from interleave import explore
+from sklearn.linear_model import LogisticRegression
+
+import trainer
+from mlshared import Client
+from mlshared._objects import open_objects
+from mlshared.errors import ArtifactError, ConfigError, StorageError
+from mlshared.store import Store, blob_key, version_key
+from trainer import _append
+from trainer._append import found_store
+from trainer._publish import Draft, draft, read_back, upload
+from trainer._release import release_first
+
+PROCESSES, PUBLISHES = 8, 20
+X = np.array([[0.0], [1.0], [2.0], [3.0]])
+Y = np.array([0, 0, 1, 1])
+
+
+@pytest.fixture
+def url(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return f"memory://{uuid.uuid4().hex}/models"
+
+
+@pytest.fixture
+def fitted():
+    return LogisticRegression().fit(X, Y)
+
+
+@pytest.fixture
+def store(url):
+    return founded(open_objects(url))
+
+
+def publish(fitted, url, **options):
+    return trainer.publish(fitted, X, Y, name=MODEL, store=url, **options)
+
+
+def history(url):
+    return trainer.history(MODEL, store=url)
+
+
+# -- publish ------------------------------------------------------------------------------------------------
+
+
+def test_the_first_version_is_released(fitted, url):
+    """Nothing can be displaced, and apps have something to load."""
+    published = publish(fitted, url)
+    assert (published.version, published.ref, published.released) == (1, "flights@1", True)
+    with Client(url, poll_seconds=0) as client:
+        assert client.model(MODEL).predict({"x0": 3.0}) == 1
+
+
+def test_later_versions_are_only_published(fitted, url):
+    """Until somebody releases them."""
+    publish(fitted, url)
+    second = publish(fitted, url)
+    assert (second.version, second.released, second.reason) == (2, False, "not asked to")
+    assert [entry.version for entry in history(url)] == [1]
+
+
+def test_released_when_told_to(fitted, url):
+    """As a person's release, under that alias."""
+    publish(fitted, url)
+    assert publish(fitted, url, release="production").released
+    assert [(entry.version, entry.by) for entry in history(url)] == [(1, "person"), (2, "person")]
+
+
+def test_an_incompatible_version_is_published_and_not_released(fitted, url):
+    """With what would break."""
+    publish(fitted, url)
+    wider = LogisticRegression().fit(np.hstack([X, X]), Y)
+    published = trainer.publish(wider, np.hstack([X, X]), Y, name=MODEL, store=url, release="production")
+    assert (published.version, published.released) == (2, False)
+    assert "it takes 2 columns, took 1" in published.reason
+
+
+def test_first_publishes_racing_in_every_order_displace_nothing(url, store, capsys):
+    """Of three at once one is released, and stays."""
+    stored = [upload(store, Draft(manifest(), {})) for _ in range(3)]
+
+    def first(target):
+        return lambda waiting: release_first(Store(waiting), STORE_ID, target, "production", reason="")
+
+    def check(run):
+        (entry,) = history(url)
+        won = [actor.result for actor in run.actors.values()]
+        assert sorted(won) == [False, False, True], run.schedule
+        assert entry.version == won.index(True) + 1
+
+    def forget(keys):
+        for key in keys:
+            MemoryFileSystem.store.pop(f"{url.removeprefix('memory:/')}/{key}")
+
+    actors = {str(target.entry.version): first(target) for target in stored}
+    schedules = explore(store.objects, actors, check, forget=forget)
+    with capsys.disabled():
+        print(f" [{schedules:,} schedules]", end="")
+    assert schedules > 5
+
+
+@pytest.mark.parametrize("options", [{"name": "Flights"}, {"name": MODEL, "release": "latest"}])
+def test_impossible_names_are_refused_before_anything_is_written(fitted, url, options):
+    """No store is made for them."""
+    with pytest.raises(ConfigError, match="cannot name"):
+        trainer.publish(fitted, X, Y, store=url, **options)
+    assert open_objects(url).names("", timeout=1) == []
+
+
+def test_a_manifest_names_every_blob(fitted, url):
+    """By hash and size, in a folder of this publish alone."""
+    published = publish(fitted, url)
+    store = Store(open_objects(url))
+    for artifact in published.manifest.artifacts:
+        assert len(store.blob(MODEL, published.manifest.publish_id, artifact)) == artifact.size
+
+
+def test_a_version_that_does_not_read_back_is_not_released(fitted, url):
+    """Bytes other than those uploaded are found before anybody serves them."""
+    store = Store(open_objects(url))
+    made = draft(fitted, X, Y, store_id=found_store(store).id, name=MODEL)
+    stored = upload(store, made)
+    key = blob_key(MODEL, stored.entry.publish_id, stored.entry.artifact("golden").sha256)
+    MemoryFileSystem().pipe_file(f"{url.removeprefix('memory:/')}/{key}", b"{}")
+    with pytest.raises(ArtifactError):
+        read_back(url, {}, stored.entry)
+
+
+# -- upload -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def made():
+    return Draft(manifest(), {"skops": b"bytes"})
+
+
+def test_numbers_follow_the_highest(store, made):
+    """One by one, from 1."""
+    assert [upload(store, made).entry.version for _ in range(3)] == [1, 2, 3]
+
+
+def test_a_gap_is_not_filled(store, made):
+    """A number that was taken once is never given again."""
+    store.objects.create(version_key(MODEL, 7), b"{}", timeout=1)
+    assert upload(store, made).entry.version == 8
+
+
+def test_each_upload_is_its_own(store, made):
+    """Another nonce and another folder, also of one draft."""
+    first, second = upload(store, made).entry, upload(store, made).entry
+    assert first.nonce != second.nonce
+    assert first.publish_id != second.publish_id
+
+
+def test_blobs_are_there_before_the_manifest(store, made):
+    """A version is whole from its first moment."""
+    seen = []
+
+    class Watched:
+        def create(self, key, data, *, timeout):
+            seen.append(key.split("/")[1])
+            return store.objects.create(key, data, timeout=timeout)
+
+        def __getattr__(self, name):
+            return getattr(store.objects, name)
+
+    upload(Store(Watched()), made)
+    assert seen == ["blobs", "versions"]
+
+
+def test_a_blob_that_cannot_be_written_publishes_nothing(store, made, monkeypatch):
+    """No manifest names what is not there."""
+    monkeypatch.setattr(_append, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("trainer._publish.BUDGET_SECONDS", 0.05)
+
+    class Full:
+        def create(self, key, data, *, timeout):
+            raise StorageError("no space left")
+
+        def __getattr__(self, name):
+            return getattr(store.objects, name)
+
+    with pytest.raises(StorageError):
+        upload(Store(Full()), made)
+    store.allow(10)
+    assert store.versions(MODEL) == []
+
+
+# -- eight processes at once --------------------------------------------------------------------------------
+
+WRITER = """
+import json, sys
+import numpy as np
+from sklearn.dummy import DummyClassifier
+from mlshared._objects import open_objects
+from mlshared.store import Store
+from trainer._append import found_store
+from trainer._publish import draft, upload
+
+url, options, me, publishes = json.loads(sys.argv[1])
+objects = open_objects(url, options)
+store = Store(objects)
+X, y = np.zeros((2, 1)), np.array([me, me + 1])
+estimator = DummyClassifier(strategy="constant", constant=me).fit(X, y)
+made = draft(estimator, X, y, store_id=found_store(store).id, name="flights")
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(publishes):
+    made = type(made)(made.manifest.model_copy(update={"labels": {"by": f"{me}/{number}"}}), made.blobs)
+    print(upload(store, made).entry.version, flush=True)
+objects.close()
+"""
+
+
+def race(script, arguments, folder):
+    """Start one process for each, let them go together, return what each printed."""
+    root = str(Path(trainer.__file__).parents[1])
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, json.dumps(each)],
+            cwd=folder,
+            env={"PYTHONPATH": root, "PATH": "/usr/bin:/bin", "HOME": str(folder)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for each in arguments
+    ]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n", process.communicate()[1]
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    ends = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(processes), ends
+    return [[int(line) for line in out.split()] for out, _ in ends]
+
+
+@pytest.fixture(params=["a folder", "S3"])
+def place(request, tmp_path):
+    if request.param == "a folder":
+        return str(tmp_path / "models"), {}
+    store = request.getfixturevalue("s3_store")
+    return store.url, store.options
+
+
+@pytest.mark.slow
+def test_eight_processes_publish_twenty_times_each(place, tmp_path):
+    """Versions 1 to 160 without a gap, each manifest whole and its writer's own, with all its blobs."""
+    url, options = place
+    printed = race(WRITER, [(url, options, me, PUBLISHES) for me in range(PROCESSES)], tmp_path)
+    numbers = list(range(1, PROCESSES * PUBLISHES + 1))
+    assert sorted(number for out in printed for number in out) == numbers
+    objects = open_objects(url, options)
+    store = Store(objects)
+    store_id = found_store(store).id
+    assert store.versions(MODEL) == numbers
+    labels, publishes = set(), set()
+    for number in numbers:
+        store.allow(30)
+        entry = store.manifest(store_id, MODEL, number).entry
+        me = int(entry.labels["by"].split("/")[0])
+        assert number in printed[me]
+        assert entry.classes == (me, me + 1)
+        for artifact in entry.artifacts:
+            blob = store.blob(MODEL, entry.publish_id, artifact)
+            assert hashlib.sha256(blob).hexdigest() == artifact.sha256
+        labels.add(entry.labels["by"])
+        publishes.add(entry.publish_id)
+    assert labels == {f"{me}/{n}" for me in range(PROCESSES) for n in range(PUBLISHES)}
+    assert len(publishes) == len(numbers)
+    objects.close()
+
+
+FULL = """
+import json, sys
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+import trainer
+
+url, options, me, publishes = json.loads(sys.argv[1])
+X, y = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([0, 0, 1, 1])
+estimator = LogisticRegression(C=me + 1).fit(X, y)
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(publishes):
+    published = trainer.publish(estimator, X, y, name="flights", store=url, storage_options=options)
+    print(published.version, int(published.released), flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_three_processes_publish_the_whole_way(place, tmp_path):
+    """With reading back in a clean interpreter each time; one of them gets the first release, no other."""
+    url, options = place
+    printed = race(FULL, [(url, options, me, 2) for me in range(3)], tmp_path)
+    versions = sorted(number for out in printed for number in out[::2])
+    assert versions == [1, 2, 3, 4, 5, 6]
+    released = [version for out in printed for version, was in zip(out[::2], out[1::2], strict=True) if was]
+    assert [e.version for e in trainer.history(MODEL, store=url, storage_options=options)] == released
+    assert len(released) == 1
