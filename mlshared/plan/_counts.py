@@ -125,11 +125,12 @@ def gather(step: Step, inputs: tuple[Shape, ...]) -> Compiled:
     places = []
     for number, shape in enumerate(inputs):
         taken = np.flatnonzero(source == number)
-        place = np.full(shape.width, -1, dtype=np.int64)
-        place[indices(step, "column", column[taken], shape.width)] = taken
-        if (place >= 0).sum() != len(taken):
+        place = dict(
+            zip(indices(step, "column", column[taken], shape.width).tolist(), taken.tolist(), strict=True)
+        )
+        if len(place) != len(taken):
             raise IntegrityError("step 'gather' takes a column of counts twice")
-        places.append(place.tolist())
+        places.append(place)
     kinds = [shape.kind for shape in inputs]
 
     def run(*values: Any) -> Counts:
@@ -150,9 +151,9 @@ def _stored(block: Array) -> Counts:
     return found
 
 
-def _gathered(rows: tuple[Row, ...], places: list[list[int]]) -> Row:
+def _gathered(rows: tuple[Row, ...], places: list[dict[int, int]]) -> Row:
     found: list[tuple[int, float]] = []
     for (columns, values), place in zip(rows, places, strict=True):
-        found += [(place[c], value) for c, value in zip(columns, values, strict=True) if place[c] >= 0]
+        found += [(place[c], value) for c, value in zip(columns, values, strict=True) if c in place]
     found.sort()
     return [column for column, _ in found], [value for _, value in found]

@@ -5,8 +5,10 @@ from typing import Any, Final
 import numpy as np
 
 from mlshared.errors import InputError, IntegrityError
-from mlshared.plan._step import MAX_WIDTH, Array, Compiled, Shape, Step, only
+from mlshared.plan._step import Array, Compiled, Shape, Step, only
 
+MAX_VOTED: Final = 100_000  # classes
+MAX_DUELLING: Final = 200  # classes; pairs are half its square
 _FLOATS: Final = ("float64", "float32")
 _UNIT: Final = 1e-5  # how far from 1 a row of probabilities may sum: numpy.isclose's relative tolerance
 _UNIT_ABSOLUTE: Final = 1e-8
@@ -38,7 +40,7 @@ def tally(step: Step, inputs: tuple[Shape, ...]) -> Compiled:
     """Add up the votes for each of ``classes``: codes weighted by ``weights``, one a voter, in order."""
     if not inputs or any(shape.kind != "codes" for shape in inputs):
         raise IntegrityError("step 'tally' takes codes")
-    width = int(step.number("classes", low=1, high=MAX_WIDTH))
+    width = int(step.number("classes", low=1, high=MAX_VOTED))
     weights = step.array("weights", len(inputs)).tolist()
     classes = np.arange(width)
 
@@ -120,7 +122,7 @@ def duels(step: Step, inputs: tuple[Shape, ...]) -> Compiled:
     1, one a pair (``codes``). With ``confidence`` the votes are told apart by the sum of scores s, as
     s / (3 (abs(s) + 1)); source: ``_ovr_decision_function`` of sklearn/utils/multiclass.py.
     """
-    count = int(step.number("classes", low=2, high=2_000))
+    count = int(step.number("classes", low=2, high=MAX_DUELLING))
     pairs = count * (count - 1) // 2
     rule = step.choice("rule", ("sign", "libsvm", "codes"))
     confidence = step.params.get("confidence") is True

@@ -170,6 +170,9 @@ def _tree(step: Step, count: int, width: int) -> _Tree:
     if not len(nodes) or (inner.size and 2 * int(inner.max()) + 2 >= len(nodes)):
         raise IntegrityError("step 'nearest' has a tree that ends in no leaf")
     indices(step, "nodes", nodes[:, :2], count + 1)
+    sizes = (nodes[:, 1] - nodes[:, 0])[nodes[:, 2] != 0]
+    if (sizes < 0).any() or int(sizes.sum()) != count:
+        raise IntegrityError("step 'nearest' has a tree whose leaves do not share out its points")
     listed: list[Any] = [(start, end, bool(leaf)) for start, end, leaf in nodes.tolist()]
     low, high = (np.ascontiguousarray(each.T) for each in bounds)
     return _Tree(order.tolist(), listed, low, high)

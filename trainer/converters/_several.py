@@ -7,6 +7,8 @@ from sklearn.base import is_classifier, is_regressor
 from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier, OutputCodeClassifier
 from sklearn.multioutput import ClassifierChain, MultiOutputClassifier, MultiOutputRegressor, RegressorChain
 
+from mlshared.plan._ensemble import MAX_DUELLING
+
 from ._answers import answered, as_numbers, one_minus, positive
 from ._block import Block, Converter, Outputs, combine, join
 
@@ -46,6 +48,8 @@ def _one_vs_one(estimator: OneVsOneClassifier, x: Block) -> Outputs:
     if estimator.pairwise_indices_ is not None:
         x.refuse("inner estimators on pairwise kernels")
     inner, classes = estimator.estimators_, np.asarray(estimator.classes_)
+    if len(classes) > MAX_DUELLING:
+        x.refuse(f"{len(inner):,} pairs of classes")
     x.builder.rounding = True
     found = [x.predicted(each) for each in inner]
     pairs = list(zip(inner, found, strict=True))
