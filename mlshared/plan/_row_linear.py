@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from mlshared.plan._program import Output, Program
-from mlshared.plan._row_number import Refused, missing_value, scalar, scaled
+from mlshared.plan._row_number import Refused, missing_value, read_whole, scalar, scaled
 from mlshared.plan._separable import CodeSource, NumberSource, covered, sources
 from mlshared.plan._step import Array
 
@@ -297,6 +297,8 @@ def _terms(program: Program, number: int) -> Terms | None:
             encoders.setdefault(source.encoder, []).append((source, weights))
         elif not _number(terms, source, weights):
             return None
+    if not all(read_whole(program, columns[0][0]) for columns in encoders.values()):
+        return None
     for columns in encoders.values():
         terms.encoded.append(_merged(columns))
     return terms
@@ -319,7 +321,7 @@ def _merged(columns: list[tuple[CodeSource, Array]]) -> tuple[str, dict[Any, Arr
     """Return the weights of each value of a field, summed over the columns looked up by one encoder."""
     first = columns[0][0]
     hot = [(source, weights) for source, weights in columns if _zero_or_one_value(source, weights)]
-    by_code = np.zeros((len(first.codes) + 1, columns[0][1].size))
+    by_code = np.zeros((len(first.values), columns[0][1].size))
     with np.errstate(all="ignore"):
         for source, weights in columns:
             if not _zero_or_one_value(source, weights):
@@ -333,7 +335,8 @@ def _merged(columns: list[tuple[CodeSource, Array]]) -> tuple[str, dict[Any, Arr
 
     values = {value: of(code) for value, code in first.codes.items() if not _is_nan(value)}
     values[None] = of(first.missing)
-    return first.field, values, of(first.unknown)
+    # NaN is a missing number, and no key of a dict: it is left to the definition.
+    return first.field, values, refused if first.number else of(first.unknown)
 
 
 def _zero_or_one_value(source: CodeSource, weights: Array) -> bool:

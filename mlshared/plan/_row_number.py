@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from mlshared.plan._separable import NumberSource
+from mlshared.plan._program import Program
+from mlshared.plan._separable import CodeSource, NumberSource
 from mlshared.plan._step import Step
 
 Scalar = Callable[[Any], float]
@@ -61,6 +62,12 @@ def missing_value(source: NumberSource) -> float | None:
     """Return the column's value where the number is missing, NaN perhaps; None if a step refuses that."""
     found, accepted = source.walk([np.nan])
     return float(found[0]) if accepted[0] else None
+
+
+def read_whole(program: Program, source: CodeSource) -> bool:
+    """Return whether the field that is encoded is read as it is, not rounded to float32."""
+    read = program.steps[program.steps[source.encoder].inputs[0]]
+    return not source.number or read.params.get("dtype") == "float64"
 
 
 def _plain(source: NumberSource) -> bool:
