@@ -12,7 +12,8 @@ import argparse
 import importlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import NoneType
 from typing import Any, Final, get_args
@@ -66,6 +67,10 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("ref", help="such as flights, flights@staging, flights@42")
         command.add_argument("--store", help="URL or path; default: MLSHARED_STORE")
         command.add_argument("--features", metavar="MODULE:FUNCTION", help="the app's feature function")
+    words = "also where the version has a plan and a web process would do without it"
+    command.add_argument(
+        "--estimator", action="store_true", help=f"load and self-test the estimator, {words}"
+    )
     command.add_argument("--schema", metavar="MODULE.CLASS", help="a pydantic model the app's rows are of")
     words = "show what this host's processes are serving"
     status = commands.add_parser("status", help=words, description=words)
@@ -74,24 +79,27 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _load(options: argparse.Namespace, settings: dict[str, Any]) -> ModelVersion:
+@contextmanager
+def _loaded(options: argparse.Namespace, settings: dict[str, Any]) -> Iterator[ModelVersion]:
     features = _imported(options.features, ":") if options.features else None
     with Client(**{**settings, "poll_seconds": 0}) as client:
         model = client.model(options.ref, features=features)
         model.refresh(timeout_seconds=WAIT_SECONDS)
-        return model.current
+        yield model.current
 
 
 def _fetch(options: argparse.Namespace, settings: dict[str, Any]) -> None:
-    version = _load(options, settings)
-    print(f"{version.ref} is in this host's cache")
+    with _loaded(options, settings) as version:
+        print(f"{version.ref} is in this host's cache")
 
 
 def _check(options: argparse.Namespace, settings: dict[str, Any]) -> None:
-    version = _load(options, settings)
-    if options.schema:
-        _check_schema(version, _imported(options.schema, "."))
-    print(f"{version.ref} loads and answers its golden rows as at publish")
+    with _loaded(options, settings) as version:
+        if options.schema:
+            _check_schema(version, _imported(options.schema, "."))
+        if options.estimator:
+            version.estimator  # noqa: B018 - loads and self-tests it
+        print(f"{version.ref} loads and answers its golden rows as at publish")
 
 
 def _check_schema(version: ModelVersion, schema: Any) -> None:

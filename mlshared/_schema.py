@@ -84,13 +84,18 @@ def holds_integers(dtype: str) -> bool:
 
 def missing_field(field: Field, unknown: Iterable[Any]) -> InputProblem:
     """Return the problem of a field that is not there, naming the closest of the unknown names."""
-    names = [n for n in unknown if isinstance(n, str) and len(n) <= 2 * len(field.name) + 8][:_MOST_IGNORED]
+    return missing_key(field.name, unknown, nullable=field.nullable)
+
+
+def missing_key(wanted: str, unknown: Iterable[Any], *, nullable: bool = False) -> InputProblem:
+    """Return the problem of a key that is not there, naming the closest of the unknown ones."""
+    names = [n for n in unknown if isinstance(n, str) and len(n) <= 2 * len(wanted) + 8][:_MOST_IGNORED]
     folded = {name.casefold(): name for name in names}
-    close = get_close_matches(field.name.casefold(), folded, n=1)
+    close = get_close_matches(wanted.casefold(), folded, n=1)
     if close:
-        return {"field": field.name, "message": f"missing; did you mean {shown(folded[close[0]])}?"}
-    mend = ", as None if it is not known" if field.nullable else ""
-    return {"field": field.name, "message": f"missing; send it{mend}"}
+        return {"field": wanted, "message": f"missing; did you mean {shown(folded[close[0]])}?"}
+    mend = ", as None if it is not known" if nullable else ""
+    return {"field": wanted, "message": f"missing; send it{mend}"}
 
 
 def bounded(problems: Sequence[InputProblem]) -> InputError:

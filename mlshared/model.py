@@ -18,8 +18,8 @@ from typing import Any, Final, Protocol
 from pydantic import BaseModel
 
 from mlshared._answers import naming
-from mlshared._schema import Schema
-from mlshared.errors import MlsharedError, ModelNotReady
+from mlshared._schema import Schema, missing_key
+from mlshared.errors import InputError, MlsharedError, ModelNotReady
 from mlshared.manifest import Manifest
 from mlshared.plan import Plan
 
@@ -177,10 +177,22 @@ def _asker(
 
 
 def derived(row: Any, features: RowFunction) -> Any:
-    """Return what a feature function makes of a raw row; what is no row goes on to be refused."""
+    """Return what a feature function makes of a raw row; what is no row goes on to be refused.
+
+    Raises:
+        InputError: If the function asks for a field that the row does not have.
+    """
     if isinstance(row, BaseModel):
         row = row.model_dump()
-    return features(dict(row)) if isinstance(row, Mapping) else row
+    if not isinstance(row, Mapping):
+        return row
+    try:
+        return features(dict(row))
+    except KeyError as error:
+        missing = error.args[0] if error.args else None
+        if not isinstance(missing, str) or missing in row:
+            raise
+        raise InputError([missing_key(missing, row)]) from error
 
 
 class Keeper(Protocol):

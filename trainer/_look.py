@@ -18,6 +18,7 @@ from mlshared._objects import open_objects
 from mlshared._ref import Ref
 from mlshared.errors import IntegrityError, NotPublished
 from mlshared.manifest import Manifest, Release
+from mlshared.plan import load_plan
 from mlshared.store import Store
 
 from .config import choose_options
@@ -154,3 +155,27 @@ def manifest(store: OpenStore, name: str, number: int) -> Manifest:
             f"{name!r} has no version {number}; its versions are {numbers[0]} to {numbers[-1]}"
         )
     return stored.entry
+
+
+def plan_lines(store: OpenStore, manifest: Manifest) -> list[str]:
+    """Return a version's plan as people read it, a line a step; one line that says why if it has none."""
+    artifact = manifest.artifact("plan")
+    if artifact is None:
+        return [manifest.plan_report or "no plan"]
+    plan = load_plan(store.reader.blob(manifest.model, manifest.publish_id, artifact))
+    lines = [manifest.plan_report or "plan"]
+    for number, step in enumerate(plan.program.steps):
+        inputs = ", ".join(str(i) for i in step.inputs)
+        words = [f"{key} {_short(value)}" for key, value in step.params.items() if value is not None]
+        words += [
+            f"{key} {'x'.join(map(str, array.shape))} {array.dtype}" for key, array in step.arrays.items()
+        ]
+        lines.append(f"{number:>5}  {step.op}({inputs})  {'; '.join(words)}".rstrip())
+    for method, output in plan.program.outputs.items():
+        lines.append(f"       {method} <- {', '.join(map(str, output.steps))}, as {output.form}")
+    return lines
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -331,7 +331,9 @@ def read_back(
         if url.startswith("memory://") or (features is not None and features.__module__ == "__main__"):
             # No other process sees this store, or can import this function.
             with Client(**settings) as client:
-                client.model(ref, features=features).refresh(timeout_seconds=READ_BACK_SECONDS)
+                model = client.model(ref, features=features)
+                model.refresh(timeout_seconds=READ_BACK_SECONDS)
+                _ = model.current.estimator  # loads and self-tests it
             return
         _check_in_a_clean_interpreter(ref, settings, features)
 
@@ -343,7 +345,7 @@ def _check_in_a_clean_interpreter(ref: str, settings: dict[str, Any], features: 
         text = value if isinstance(value, str) else json.dumps(value)
         environment[f"{ENVIRONMENT_PREFIX}{name.upper()}"] = text
     environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-    command = [sys.executable, "-m", "mlshared", "check", ref]
+    command = [sys.executable, "-m", "mlshared", "check", ref, "--estimator"]
     if features is not None:
         command += ["--features", f"{features.__module__}:{features.__qualname__}"]
     try:

@@ -150,14 +150,15 @@ def show(
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Show what a version takes, answers and scored."""
+    """Show what a version takes, answers and scored, and the steps of its plan."""
     parsed = parse_ref(ref)
     with _open(store) as opened:
         manifest = _look.find(opened, parsed)
+        steps = [] if json or quiet else _look.plan_lines(opened, manifest)
     if json:
         _report.print_json(manifest.model_dump(mode="json"))
     elif not quiet:
-        _report.print_lines(_manifest_lines(manifest))
+        _report.print_lines([*_manifest_lines(manifest), *steps])
 
 
 @app.command(epilog="Example: trainer versions flights")

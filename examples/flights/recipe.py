@@ -1,6 +1,6 @@
 """How the two models are trained: `recipe` ("flights", boosted trees) and `logistic` ("flights-logistic").
 
-    trainer retrain                                    both, as trainer.toml at the top lists them
+    trainer retrain                                    both, as pyproject.toml lists them
     FLIGHTS_MONTHS=6 trainer retrain flights           as of the end of June
 
 ``FLIGHTS_MONTHS`` says how many months of 2013 have passed, so that "next quarter's retrain" can be tried at

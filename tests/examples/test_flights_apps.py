@@ -116,7 +116,7 @@ def test_it_serves_under_gunicorn(served: str, flight: dict[str, Any]) -> None:
     assert [problem["field"] for problem in answer["errors"]] == ["time"]
 
 
-def test_the_recipes_name_what_trainer_toml_lists() -> None:
+def test_the_recipes_name_what_pyproject_lists() -> None:
     """`trainer retrain` finds both, under their own names."""
     config = find_config(TOP)
     assert {name: config.recipe(name).name for name in config.models} == {
