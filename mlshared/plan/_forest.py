@@ -25,7 +25,7 @@ from mlshared.plan._step import MAX_WIDTH, Array, Compiled, Shape, Step, indices
 
 MAX_LEVELS: Final = 4096
 MAX_NODES: Final = 2**26  # 16 children each, numbered in int32
-FEW_TREES: Final = 8  # so many are walked faster in Python
+FEW_TREES: Final = 5  # so many are walked faster in Python, one by one
 TESTS: Final = 16
 _CHUNK: Final = 2**17
 
@@ -74,7 +74,7 @@ class Forest:
 
     def __call__(self, x: Array) -> Array:
         """Return the answers to n rows, shape (n, outputs)."""
-        x = self.spread(x)
+        x = spread(x, self.copies)
         if len(x) == 1:
             return self.row(x[0])[None, :]
         total = np.zeros((len(x), self.outputs))
@@ -88,14 +88,6 @@ class Forest:
             for leaf in leaves.T:
                 part += self.value.take(leaf, 0, mode="clip")
         return total / self.divide
-
-    def spread(self, x: Array) -> Array:
-        """Return the columns and their copies, shape (..., width)."""
-        if self.copies == 1:
-            return x
-        absent = np.isnan(x)
-        copies = (x, np.where(absent, np.float32(np.inf), x), absent.astype(np.float32))
-        return np.concatenate(copies[: self.copies], axis=-1)
 
     def _leaves(self, x: Array) -> Array:
         """Return the leaf that each row reaches in each tree, shape (n, trees)."""
@@ -132,26 +124,31 @@ class Forest:
             bits = np.packbits(right, None, "little").view(_BITS).astype(np.intp)
             node = child.take(node * TESTS + _SLOT.take(bits, None, None, "clip"), None, None, "clip")
             found = np.maximum(found, node)
-            if number > 1 and found.min() > count:
+            if number == 1:
+                continue
+            walking = (found <= count).nonzero()[0].tolist()
+            if len(walking) <= FEW_TREES:
+                for tree in walking:
+                    found[tree] = self._down(x.data, int(node[tree]), self.rounds)
                 break
         return self._summed(self.value.take(found - (count + 1), 0, None, "clip"))
 
     def _few(self, x: Array) -> Array:
         """Return the same, one tree after the other."""
-        values, feature, threshold = x.data, self.feature, self.threshold
-        leaves = []
-        for tree in range(self.trees):
-            node = tree
-            for _ in range(self.rounds):
-                if node >= self.count:
-                    break
-                features, thresholds = feature[node].tolist(), threshold[node].tolist()
-                test = 0
-                while test < TESTS - 1:
-                    test += test + 1 + (values[features[test]] > thresholds[test])
-                node = int(self.child[node * TESTS + test - (TESTS - 1)])
-            leaves.append(node - (self.count + 1))
-        return self._summed(self.value.take(leaves, 0, None, "clip"))
+        ends = [self._down(x.data, tree, self.rounds) for tree in range(self.trees)]
+        return self._summed(self.value.take(np.array(ends) - (self.count + 1), 0, None, "clip"))
+
+    def _down(self, x: Any, node: int, rounds: int) -> int:
+        """Return where the walk of one tree ends that has come to a supernode."""
+        for _ in range(rounds):
+            if node >= self.count:
+                break
+            features, thresholds = self.feature[node].tolist(), self.threshold[node].tolist()
+            test = 0
+            while test < TESTS - 1:
+                test += test + 1 + (x[features[test]] > thresholds[test])
+            node = int(self.child[node * TESTS + test - (TESTS - 1)])
+        return node
 
     def _summed(self, answers: Array) -> Array:
         """Return the sum over trees, in their order: numpy would sum a single column in pairs."""
@@ -160,6 +157,15 @@ class Forest:
         if self.outputs == 1:
             return np.asarray(answers.cumsum()[-1:] / self.divide)
         return np.asarray(np.add.reduce(answers, 0) / self.divide)
+
+
+def spread(x: Array, copies: int) -> Array:
+    """Return the columns and their copies, shape (..., width * copies)."""
+    if copies == 1:
+        return x
+    absent = np.isnan(x)
+    made = (x, np.where(absent, np.float32(np.inf), x), absent.astype(np.float32))
+    return np.concatenate(made[:copies], axis=-1)
 
 
 def _features(step: Step, count: int, width: int) -> Array:

@@ -1,6 +1,6 @@
 """The columns of a step for one row, where each depends on one field: filled in field by field.
 
-    columns(program, number) -> a function of a checked row that gives a float32 array, shape (width,)
+    columns(program, number, copies) -> a function of a checked row that gives a float32 array
 
     number field    (x - sub) / div                  written where it goes; a constant where it is missing
     encoded field   value -> the column that is 1    for one-hot; else value -> (column, number) pairs
@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from mlshared.plan._forest import spread
 from mlshared.plan._program import Program
 from mlshared.plan._row_number import Refused, Scalar, scalar, scaled
 from mlshared.plan._separable import CodeSource, NumberSource, covered, sources
@@ -54,10 +55,15 @@ class _Pairs(NamedTuple):
     unlisted: Any
 
 
-def columns(program: Program, number: int) -> Callable[[Row], Array] | None:
+def columns(program: Program, number: int, copies: int) -> Callable[[Row], Array] | None:
     """Return a function of a row that gives the columns of a step, or None if one is of no simple kind.
 
     Casts and checks at the end are understood: a value that is not finite is left to the definition.
+
+    Args:
+        program: The plan's.
+        number: The step that a forest takes.
+        copies: How many of the columns it tests, as `spread` makes them; the array holds all of them.
     """
     missing = True
     while (step := program.steps[number]).op in {"check", "cast"}:
@@ -76,10 +82,25 @@ def columns(program: Program, number: int) -> Callable[[Row], Array] | None:
     encoded = [_encoded(program, listed, len(found)) for listed in encoders.values()]
     if None in numbers or None in encoded:
         return None
-    return _filler(len(found), [each for each in [*numbers, *encoded] if each is not None])
+    parts = [each for each in [*numbers, *encoded] if each is not None]
+    absent = [each.absent for each in numbers if each is not None]
+    nan = any(value is not None and np.isnan(value) for value in absent)
+    return _filler(len(found), parts, _finisher(len(found), copies, nan=nan))
 
 
-def _filler(width: int, parts: list[Any]) -> Callable[[Row], Array]:
+def _finisher(width: int, copies: int, *, nan: bool) -> Callable[["array[float]"], Array]:
+    """Return what makes the array of a filled row; ``nan`` says whether NaN can be in it."""
+    if copies == 1:
+        return lambda x: np.frombuffer(x, np.float32, width)
+    if nan:
+        return lambda x: spread(np.frombuffer(x, np.float32, width), copies)
+    none = array("f", bytes(4 * width * (copies - 2)))
+    return lambda x: np.frombuffer(x[:width] * 2 + none, np.float32)
+
+
+def _filler(
+    width: int, parts: list[Any], finished: Callable[["array[float]"], Array]
+) -> Callable[[Row], Array]:
     template = array("f", bytes(4 * (width + 1)))  # one more, written to where no column is 1
     numbers = tuple(part for part in parts if isinstance(part, _Scaled))
     others = tuple(part for part in parts if isinstance(part, _Computed))
@@ -107,7 +128,7 @@ def _filler(width: int, parts: list[Any]) -> Callable[[Row], Array]:
         for name, pairs_of, unlisted in pairs:
             for place, value in pairs_of(row[name], unlisted):
                 x[place] = value
-        return np.frombuffer(x, np.float32, width)
+        return finished(x)
 
     return fill
 

@@ -27,11 +27,13 @@ def forest_row(program: Program, output: Output, otherwise: Answer) -> Answer | 
         otherwise: Answers a row by the definition.
     """
     number = _only_forest(program, output)
-    fill = None if number is None else columns(program, program.steps[number].inputs[0])
-    if number is None or fill is None:
+    if number is None:
         return None
     forest = program.compiled[number].run
     assert isinstance(forest, Forest)
+    fill = columns(program, program.steps[number].inputs[0], forest.copies)
+    if fill is None:
+        return None
     walk, tail = forest.row, _tail(program, output, number)
 
     def answer(row: Row) -> Any:
@@ -41,18 +43,7 @@ def forest_row(program: Program, output: Output, otherwise: Answer) -> Answer | 
             return otherwise(row)
         return tail(walk(x))
 
-    if forest.copies == 1:
-        return answer
-    spread = forest.spread
-
-    def answer_spread(row: Row) -> Any:
-        try:
-            x = fill(row)
-        except ERRORS:
-            return otherwise(row)
-        return tail(walk(spread(x)))
-
-    return answer_spread
+    return answer
 
 
 def _only_forest(program: Program, output: Output) -> int | None:
