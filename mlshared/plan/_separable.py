@@ -104,7 +104,7 @@ class CodeSource:
     Attributes:
         field: The field.
         encoder: The step that encodes it; its columns share ``codes``, ``missing`` and ``unknown``.
-        codes: Value -> code.
+        codes: Value -> code; None refuses it.
         missing: The code of a missing value; None refuses it.
         unknown: The code of a value not listed; None refuses it.
         levels: The column by code, the last for code -1; with ``hot``, its two values: elsewhere, and there.
@@ -169,7 +169,7 @@ class _Tracer:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.codes: dict[int, dict[Any, int]] = {}
+        self.codes: dict[int, dict[Any, Any]] = {}
         self.columns: dict[int, Array] = {}
 
     def all(self, number: int) -> tuple[Source, ...] | None:
@@ -221,18 +221,22 @@ class _Tracer:
         if encode.op != "encode":
             return None
         read = self.program.steps[encode.inputs[0]]
-        if read.op not in {"labels", "number"} or "values" in read.params or read.has("values"):
+        if read.op not in {"labels", "number"}:
             return None
+        known = _known(read)
         if encoder not in self.codes:
             listed = encode.arrays["values"].tolist() if encode.has("values") else encode.params["values"]
             self.codes[encoder] = encoding(listed)
+            if known is not None:
+                codes, unknown = self.codes[encoder], encode.params.get("unknown")
+                self.codes[encoder] = {value: codes.get(value, unknown) for value in known}
         hot = self._hot(number, column) if lookup.op == "onehot" else None
         return CodeSource(
             read.params["field"],
             encoder,
             self.codes[encoder],
             encode.params.get("missing"),
-            encode.params.get("unknown"),
+            encode.params.get("unknown" if known is None else "missing"),
             np.array([0.0, 1.0], dtype=lookup.params["dtype"]) if hot else _column(lookup, column),
             read.op == "number",
             hot,
@@ -243,6 +247,14 @@ class _Tracer:
         if number not in self.columns:
             self.columns[number] = np.append(step.arrays["column"], step.params["otherwise"])
         return self.columns[number], column
+
+
+def _known(read: Step) -> list[Any] | None:
+    """Return the values a read lets through, as a pandas category dtype does; any other is a missing one."""
+    if read.has("values"):
+        values: list[Any] = read.arrays["values"].tolist()
+        return values
+    return read.params.get("values")
 
 
 def _column(lookup: Step, column: int) -> Array:

@@ -57,7 +57,7 @@ class Nodes:
 
     def goes_left(self, at: Array, values: Array) -> Array:
         """Return whether ``values`` go left at the splits ``at``, whose shapes broadcast."""
-        left: Array = values <= self.threshold[at]
+        left = np.asarray(values <= self.threshold[at])
         if len(self.sets):
             category = self.category[at]
             left = np.where(category < 0, left, self._listed(category, values))

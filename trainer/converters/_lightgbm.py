@@ -136,13 +136,12 @@ def _tree(values: dict[str, str], x: Block) -> Tree:
     count, pad = splits + len(leaves), np.zeros(len(leaves))
     category = np.full(count, -1)
     category[:splits][categorical] = threshold[categorical].astype(np.int64)
+    none = pad.astype(np.int64)
     return Tree(
-        np.append(ints["split_feature"], pad.astype(np.int64) - 1),
+        np.append(ints["split_feature"], none - 1),
         np.append(_around_zero(threshold), pad),
-        *(
-            np.append(_placed(ints[side], splits), pad.astype(np.int64))
-            for side in ("left_child", "right_child")
-        ),
+        np.append(_placed(ints["left_child"], splits), none),
+        np.append(_placed(ints["right_child"], splits), none),
         np.append(np.zeros(splits), leaves),
         np.append(left, pad.astype(np.bool_)),
         category,
