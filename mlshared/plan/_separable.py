@@ -205,7 +205,9 @@ class _Tracer:
         step = self.program.steps[number]
         if step.op == "encode":
             return step.params.get("missing") is not None and step.params.get("unknown") is not None
-        if step.op != "check":
+        if step.op != "check" or not (
+            step.params.get("missing") is True or step.params.get("infinite") is True
+        ):
             return step.op in ELEMENTWISE or step.op in _ACCEPTING
         for column in range(self.program.compiled[number].shape.width):
             if (number, column) not in passed:

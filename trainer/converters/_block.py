@@ -18,7 +18,7 @@ import numpy as np
 from mlshared.errors import IntegrityError, MlsharedError
 from mlshared.manifest import Field
 from mlshared.plan import Shape, Step
-from mlshared.plan._ops import ON_COUNTS
+from mlshared.plan._ops import ON_COUNTS, READS
 from mlshared.plan._program import compile_step
 from mlshared.plan._step import Array
 
@@ -170,16 +170,46 @@ class Block:
         return [None if column.origin is None else known.get(column.origin) for column in self.columns]
 
     def unified(self) -> "Block":
-        """Return the columns in their common dtype, as one array would hold them."""
+        """Return the columns in their common dtype, as one array would hold them; of objects, float64."""
+        if self.labelled():
+            return join([self._widened(position) for position in range(self.width)])
         steps = [column.step for column in self.columns if column.step is not None]
         dtypes = {self.builder.shapes[step].dtype for step in steps}
-        if self.labelled() or len(steps) < self.width or len(dtypes) < 2:
+        if len(steps) < self.width or len(dtypes) < 2:
             return self
         return self._after(self.step(), self.names).stored(sparse=self.sparse)
 
     def labelled(self) -> bool:
         """Return whether any column is labels."""
         return any(column.label for column in self.columns)
+
+    def leaving_out(self, kept: Iterable[int]) -> "Block":
+        """Return the same columns, such that those ``kept`` come after whatever refuses a row for another one.
+
+        scikit-learn has computed all of them by the time it leaves some out.
+        """
+        numbers = [place for place, column in enumerate(self.columns) if self._computed(column)]
+        if not set(numbers) - set(kept):
+            return self
+        columns = list(self.columns)
+        readable = [
+            place for place, column in enumerate(columns) if not column.label and column.step is not None
+        ]
+        tied = self.select(readable).apply("check", missing=False, infinite=False)
+        for place, column in zip(readable, tied.columns, strict=True):
+            columns[place] = replace(column, sparse=columns[place].sparse)
+        return replace(self, columns=tuple(columns))
+
+    def _computed(self, column: Column) -> bool:
+        return column.step is not None and self.builder.steps[column.step].op not in READS
+
+    def _widened(self, position: int) -> "Block":
+        """Return one column; a number as one of float64."""
+        column = self.columns[position]
+        one = self.select([position])
+        return (
+            one if column.label or column.step is None else one.cast("float64").stored(sparse=column.sparse)
+        )
 
     # -- steps
 

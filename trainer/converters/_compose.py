@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
+from sklearn import get_config
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import FeatureUnion, Pipeline
 
@@ -22,22 +23,26 @@ def _pipeline(estimator: Pipeline, x: Block) -> Block | Outputs:
 
 
 def _column_transformer(estimator: ColumnTransformer, x: Block) -> Block:
+    weights = estimator.transformer_weights or {}
     blocks = []
     outer_names = getattr(estimator, "feature_names_in_", None)
-    for name, transformer, columns in estimator.transformers_:
-        if isinstance(transformer, str) and transformer == "drop":
-            continue
-        picked = _picked(x, columns, outer_names)
+    parts = [
+        (name, transformer, _picked(x, columns, outer_names))
+        for name, transformer, columns in estimator.transformers_
+        if not (isinstance(transformer, str) and transformer == "drop")
+    ]
+    x = x.leaving_out(position for _, _, picked in parts for position in picked)
+    for name, transformer, picked in parts:
         if not picked:
             continue
         part = x.select(picked)
         if not (isinstance(transformer, str) and transformer == "passthrough"):
             with x.builder.inside(f"ColumnTransformer[{name!r}]"):
                 part = part.transformed(transformer)
-        blocks.append(part)
-    if not blocks:
+        blocks.append(_weighted(part, weights.get(name)))
+    if not any(block.width for block in blocks):
         x.refuse("keeps no columns")
-    return _named(estimator, join(blocks))
+    return _assembled(estimator, join(blocks)).stored(sparse=bool(estimator.sparse_output_))
 
 
 def _feature_union(estimator: FeatureUnion, x: Block) -> Block:
@@ -48,12 +53,21 @@ def _feature_union(estimator: FeatureUnion, x: Block) -> Block:
             continue
         passed = isinstance(transformer, str) and transformer == "passthrough"
         part = x if passed else x.transformed(transformer)
-        if name in weights:
-            part = part.affine(mul=weights[name])
-        blocks.append(part)
-    if not blocks:
+        blocks.append(_weighted(part, weights.get(name)))
+    if not any(block.width for block in blocks):
         x.refuse("keeps no columns")
-    return _named(estimator, join(blocks))
+    sparse = any(block.sparse for block in blocks)
+    return _assembled(estimator, join(blocks)).stored(sparse=sparse)
+
+
+def gives_frames(estimator: Any) -> bool:
+    """Return whether it was told to give DataFrames, by `set_output` or for all."""
+    own = getattr(estimator, "_sklearn_output_config", {}).get("transform")
+    return str(own or get_config()["transform_output"]) != "default"
+
+
+def _weighted(x: Block, weight: float | None) -> Block:
+    return x if weight is None else x.affine(mul=weight).stored(sparse=x.sparse)
 
 
 def _picked(x: Block, columns: Any, names: Any) -> list[int]:
@@ -78,8 +92,10 @@ def _picked(x: Block, columns: Any, names: Any) -> list[int]:
     return [known[value] if isinstance(value, str) else int(value) % width for value in listed]
 
 
-def _named(estimator: Any, block: Block) -> Block:
-    """Return the block under the names scikit-learn gives its columns, where later steps could see them."""
+def _assembled(estimator: Any, block: Block) -> Block:
+    """Return the block as later steps see it: under scikit-learn's names, and of one dtype if in one array."""
+    if not gives_frames(estimator):
+        block = block.unified()
     try:
         names = [str(name) for name in estimator.get_feature_names_out()]
     except (AttributeError, ValueError, TypeError):

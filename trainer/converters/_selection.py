@@ -16,6 +16,7 @@ from sklearn.feature_selection import (
 from sklearn.utils import get_tags
 
 from ._block import Block, Converter
+from ._compose import gives_frames
 
 
 def selected(estimator: Any, x: Block) -> Block:
@@ -23,18 +24,12 @@ def selected(estimator: Any, x: Block) -> Block:
     kept = estimator.get_support(indices=True)
     if not len(kept):
         x.refuse("selects no column")
-    if _frames(estimator):
-        return x.select(kept)  # a DataFrame is taken as it is
+    if gives_frames(estimator):
+        return x.leaving_out(kept).select(kept)  # a DataFrame is taken as it is
     if get_tags(estimator).input_tags.allow_nan:
-        return x.unified().select(kept)
+        return x.unified().leaving_out(kept).select(kept)
     sparse = x.sparse
     return x.check(missing=True).stored(sparse=sparse).select(kept)
-
-
-def _frames(estimator: Any) -> bool:
-    """Return whether it was told to give DataFrames; then it does not look at their values."""
-    configured = getattr(estimator, "_sklearn_output_config", {}).get("transform")
-    return configured not in {None, "default"}
 
 
 CONVERTERS: Final[dict[type | str, Converter]] = dict.fromkeys(
