@@ -224,7 +224,7 @@ class _Tracer:
             return None
         read = self.program.steps[encode.inputs[0]]
         if read.op not in {"labels", "number"}:
-            return None
+            return self._encoded_again(lookup, encode, column)
         known = _known(read)
         if encoder not in self.codes:
             listed = encode.arrays["values"].tolist() if encode.has("values") else encode.params["values"]
@@ -243,6 +243,20 @@ class _Tracer:
             read.op == "number",
             hot,
         )
+
+    def _encoded_again(self, lookup: Step, encode: Step, column: int) -> CodeSource | None:
+        """Return the source of a column that was looked up, and then encoded and looked up once more."""
+        inner = self.one(encode.inputs[0], 0)
+        if not isinstance(inner, CodeSource) or lookup.op != "lookup" or not encode.has("values"):
+            return None
+        codes = encoding(encode.arrays["values"].tolist())
+        missing, unknown = encode.params.get("missing"), encode.params.get("unknown")
+        again = [missing if np.isnan(v) else codes.get(v, unknown) for v in inner.values.tolist()]
+        if None in again:
+            return None  # it may refuse
+        levels = _column(lookup, column)
+        place = np.array([len(levels) - 1 if code == -1 else code for code in again], dtype=np.intp)
+        return replace(inner, levels=levels[place], hot=None)
 
     def _hot(self, number: int, column: int) -> tuple[Array, int]:
         step = self.program.steps[number]
