@@ -54,7 +54,7 @@ def blocked_row(program: Program, output: Output, otherwise: Answer) -> Answer |
     reads = [(i, run, program.steps[i].params["field"]) for i, run, inputs in rest if not inputs]
     steps = [(i, run, inputs) for i, run, inputs in rest if inputs]
     vectors = list(entries.items())
-    shaped = _shaper(output)
+    shaped = shaper(output)
 
     def answer(row: Row) -> Any:
         try:
@@ -70,7 +70,7 @@ def blocked_row(program: Program, output: Output, otherwise: Answer) -> Answer |
     return answer
 
 
-def _shaper(output: Output) -> Callable[[Mapping[int, Any]], Any]:
+def shaper(output: Output) -> Callable[[Mapping[int, Any]], Any]:
     """Return what makes plain Python of the values of the output's steps, for one row."""
     numbers = output.steps
     first = numbers[0]

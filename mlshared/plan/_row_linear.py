@@ -11,13 +11,13 @@ such a row is left to the definition.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import exp
 from typing import Any, Final
 
 import numpy as np
 
 from mlshared.plan._program import Output, Program
 from mlshared.plan._row_number import Refused, missing_value, read_whole, scalar, scaled
+from mlshared.plan._row_tail import long_tail, short_tail
 from mlshared.plan._separable import CodeSource, NumberSource, covered, sources
 from mlshared.plan._step import Array
 
@@ -54,9 +54,9 @@ def linear_row(program: Program, output: Output, otherwise: Answer) -> Answer | 
         output: How the method is answered.
         otherwise: Answers a row by the definition.
     """
-    if len(output.steps) != 1 or output.form == "list":
-        return None
-    tail, last = _tail(program, output)
+    tail, last = short_tail(program, output)
+    if tail is None:
+        tail, last = long_tail(program, output)
     terms = None if tail is None else _terms(program, last)
     if terms is None or tail is None:
         return None
@@ -64,106 +64,6 @@ def linear_row(program: Program, output: Output, otherwise: Answer) -> Answer | 
         return _one_score(terms, tail, otherwise)
     scores = _by_loop(terms) if _size(terms) <= MAX_LOOP else _by_product(terms)
     return _several_scores(scores, tail, otherwise)
-
-
-# -- what follows the scores
-
-
-def _tail(program: Program, output: Output) -> tuple[Callable[[Any], Any] | None, int]:
-    """Return what makes the answer of the score, or of the list of scores, and the linear step's number."""
-    number = output.steps[0]
-    actions: list[Callable[[Any], Any]] = []
-    while (step := program.steps[number]).op != "linear":
-        action = _action(program, number, output)
-        if action is None:
-            return None, number
-        actions.append(action)
-        number = step.inputs[0]
-    single = program.compiled[number].shape.width == 1
-    width = program.compiled[output.steps[0]].shape.width
-    if output.form == "block" and single and width == 1:
-        actions.insert(0, _listed)
-    return _composed(actions[::-1]), number
-
-
-def _action(program: Program, number: int, output: Output) -> Callable[[Any], Any] | None:
-    step = program.steps[number]
-    if len(step.inputs) != 1 or program.compiled[step.inputs[0]].shape.dtype != "float64":
-        return None
-    single = program.compiled[step.inputs[0]].shape.width == 1
-    if step.op == "link":
-        return (_LINKS_OF_ONE if single else _LINKS_OF_SEVERAL).get(step.params["kind"])
-    if step.op == "decide" and output.form == "labels":
-        return _decision(step.params["rule"], output, single=single)
-    return None
-
-
-def _decision(rule: str, output: Output, *, single: bool) -> Callable[[Any], Any] | None:
-    classes = np.array(list(output.classes[0]), dtype=output.dtype).tolist()
-    if rule == "argmax" and not single:
-        return lambda scores: classes[scores.index(max(scores))]
-    if len(classes) != 2:
-        return None
-    no, yes = classes
-    if rule == "positive":
-        return lambda z: yes if z > 0.0 else no
-    if rule == "not_negative":
-        return lambda z: yes if z >= 0.0 else no
-    return None
-
-
-def _composed(actions: list[Callable[[Any], Any]]) -> Callable[[Any], Any]:
-    if not actions:
-        return lambda score: score
-    if len(actions) == 1:
-        return actions[0]
-    first, *rest = actions
-    then = _composed(rest)
-    return lambda score: then(first(score))
-
-
-def _listed(score: float) -> list[float]:
-    return [score]
-
-
-def _logistic(z: float) -> float:
-    if z >= 0.0:
-        return 1.0 / (1.0 + exp(-z))
-    small = exp(z)
-    return small / (1.0 + small)
-
-
-def _logistic2(z: float) -> list[float]:
-    if z >= 0.0:
-        p = 1.0 / (1.0 + exp(-z))
-    else:
-        small = exp(z)
-        p = small / (1.0 + small)
-    return [1.0 - p, p]
-
-
-def _logistics(scores: list[float]) -> list[float]:
-    return [_logistic(z) for z in scores]
-
-
-def _softmax(scores: list[float]) -> list[float]:
-    largest = max(scores)
-    e = [exp(z - largest) for z in scores]
-    total = sum(e)
-    return [value / total for value in e]
-
-
-def _normalized(scores: list[float]) -> list[float]:
-    total = sum(scores)
-    return [value / total for value in scores]
-
-
-_LINKS_OF_ONE: Final[dict[str, Callable[[Any], Any]]] = {
-    "logistic2": _logistic2, "logistic": _logistic, "exp": exp,
-}  # fmt: skip
-_LINKS_OF_SEVERAL: Final[dict[str, Callable[[Any], Any]]] = {
-    "softmax": _softmax, "logistic": _logistics, "normalize": _normalized,
-}  # fmt: skip
 
 
 # -- the scores
