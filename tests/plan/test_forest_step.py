@@ -127,6 +127,18 @@ def test_a_file_that_changes_under_it(trees: int) -> None:
             assert run(x).shape == (len(x), made["value"].shape[1])
 
 
+def test_arrays_are_used_as_they_are() -> None:
+    """Nothing large is copied, so that workers share the pages of a mapped file."""
+    made = arrays()
+    for array in made.values():
+        array.flags.writeable = False
+    run = compiled(made)
+    for name in ("feature", "threshold", "child", "value"):
+        assert np.shares_memory(getattr(run, name), made[name])
+    run(data())
+    run(data()[:1])
+
+
 @pytest.mark.parametrize("trees", [1, 12])
 @pytest.mark.parametrize("threads", [4, 16])
 def test_threads_share_a_forest(trees: int, threads: int) -> None:

@@ -1,7 +1,9 @@
 """Decision trees and forests answer as scikit-learn does, to the bit."""
 
+from io import BytesIO
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -268,6 +270,17 @@ def test_many_columns() -> None:
     plan = compare(estimator, X, records(X.head(20)))
     forest = next(step for step in plan.program.steps if step.op == "forest")
     assert forest.arrays["feature"].dtype == np.uint16
+
+
+@pytest.mark.parametrize("kind", [RandomForestClassifier, ExtraTreesClassifier])
+def test_a_deep_forest_is_compact(kind: type) -> None:
+    """At most 0.4 of what joblib writes."""
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(3000, 8)), columns=list("abcdefgh"))
+    estimator = kind(10, random_state=0).fit(X, X["a"] + rng.normal(size=3000) > 0)
+    file = BytesIO()
+    joblib.dump(estimator, file)
+    assert compare(estimator, X, records(X.head(20))).size <= 0.4 * file.tell()
 
 
 def test_a_degenerate_tree() -> None:

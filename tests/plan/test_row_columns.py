@@ -33,7 +33,7 @@ def table(dtype: str = "float64", n: int = 150) -> pd.DataFrame:
     X = pd.DataFrame(
         {"x": rng.normal(size=n), "y": rng.exponential(size=n) + 0.1, "z": rng.normal(3, 1e-3, n)}
     )
-    X = X.mask(rng.random(X.shape) < 0.1).astype(dtype)
+    X = X.mask(rng.random(X.shape) < 0.1).astype(dict.fromkeys(NUMBERS, dtype))
     X["count"] = rng.integers(0, 5, n)
     X["kind"] = rng.choice(["a", "b", "c"], n).astype(object)
     X.loc[rng.random(n) < 0.1, "kind"] = np.nan
