@@ -46,12 +46,14 @@ class _Masks:
         take: Of the table of masks.
         values: Masks of one bit each -> values of their leaves, the bases first.
         outputs: How many sums.
+        last: The place of the last value.
     """
 
     places: Callable[[Row], list[int]]
     take: Callable[..., Array]
     values: Callable[[Array], Array]
     outputs: int
+    last: int
 
 
 def masked_row(program: Program, output: Output, otherwise: Answer, shared: dict[Any, Any]) -> Answer | None:
@@ -75,12 +77,12 @@ def masked_row(program: Program, output: Output, otherwise: Answer, shared: dict
 
 
 def _answering(masks: _Masks, follow: Follow, otherwise: Answer) -> Answer:
-    places, take, values, outputs = masks.places, masks.take, masks.values, masks.outputs
+    places, take, values, outputs, last = masks.places, masks.take, masks.values, masks.outputs, masks.last
     both, add = np.bitwise_and.reduce, np.add.accumulate
     if outputs == 1:
 
         def answer(row: Row) -> Any:
-            z = add(values(both(take(places(row), 0, None, "clip"), 0)))[-1].item()
+            z = add(values(both(take(places(row), 0, None, "clip"), 0))).item(last)
             return follow(z) if z == z else otherwise(row)  # noqa: PLR0124 - NaN alone differs from itself
 
         return answer
@@ -105,7 +107,7 @@ def _masks(program: Program, number: int) -> _Masks | None:
     if not fields or not _fits(fields, leaves, nodes):
         return None
     table = _table(fields, leaves, nodes)
-    return _Masks(_places(fields), table.take, _values(leaves, nodes), len(nodes.base))
+    return _Masks(_places(fields), table.take, _values(leaves, nodes), len(nodes.base), table.shape[1] - 1)
 
 
 class _Leaves:
@@ -198,7 +200,15 @@ def _values(leaves: _Leaves, nodes: Nodes) -> Callable[[Array], Array]:
     if byte:  # few enough masks to look up themselves
         return lambda masks: take(masks + firsts, None, None, "clip")
     firsts -= _BIAS
-    return lambda masks: take((masks.astype(np.float64).view(np.int64) >> 52) + firsts, None, None, "clip")
+    shift = np.array(52)  # an array, for numpy takes longer with a Python int
+
+    def exponents(masks: Array) -> Array:
+        place = masks.astype(np.float64).view(np.int64)  # this call's own
+        place >>= shift
+        place += firsts
+        return take(place, None, None, "clip")
+
+    return exponents
 
 
 def _places(fields: list[States]) -> Callable[[Row], list[int]]:
