@@ -17,7 +17,7 @@ import numpy as np
 
 from mlshared.plan._program import Output, Program
 from mlshared.plan._row_number import Refused, missing_value, read_whole, scalar, scaled
-from mlshared.plan._row_tail import long_tail, short_tail
+from mlshared.plan._row_scores import long_tail, short_tail
 from mlshared.plan._separable import CodeSource, NumberSource, covered, sources
 from mlshared.plan._step import Array
 

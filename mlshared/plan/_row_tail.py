@@ -1,85 +1,102 @@
-"""What follows the scores of a linear step, for one row: scores -> link -> decide, as Python functions.
+"""What follows the scores of one row: link and decision, as Python arithmetic on floats.
 
-    short_tail(program, output)    links and decisions, on a float or a list of floats
-    long_tail(program, output)     any other steps that all follow one linear step: run as they are
+    followed(program, output, "trees") -> the number of the step that gives the scores, and
+                                          a function of them: scores -> the answer
 
-Both return the function and the number of the linear step, or None.
+The scores are a float where the step gives one, else a list. A link that is not known here runs as the
+definition has it, over an array of one row.
 """
 
-from collections.abc import Callable
-from math import exp, log, log1p
+from collections.abc import Callable, Mapping
+from math import exp, inf
 from typing import Any, Final
 
 import numpy as np
 
 from mlshared.plan._program import Output, Program
-from mlshared.plan._row_blocks import shaper
+from mlshared.plan._step import Step
+
+Follow = Callable[[Any], Any]
 
 
-def short_tail(program: Program, output: Output) -> tuple[Callable[[Any], Any] | None, int]:
-    """Return what makes the answer of the score, or of the list of scores, and the linear step's number."""
-    number = output.steps[0]
-    actions: list[Callable[[Any], Any]] = []
+def followed(program: Program, output: Output, head: str) -> tuple[int, Follow] | None:
+    """Return the step ``head`` that the answer follows from, and how; None if it follows from another.
+
+    Args:
+        program: The plan's.
+        output: How the method is answered.
+        head: The op of the step that gives the scores.
+    """
     if len(output.steps) != 1 or output.form == "list":
-        return None, number
-    while (step := program.steps[number]).op != "linear":
-        action = _action(program, number, output)
-        if action is None:
-            return None, number
-        actions.append(action)
-        number = step.inputs[0]
-    single = program.compiled[number].shape.width == 1
-    width = program.compiled[output.steps[0]].shape.width
-    if output.form == "block" and single and width == 1:
-        actions.insert(0, _listed)
-    return _composed(actions[::-1]), number
-
-
-def _action(program: Program, number: int, output: Output) -> Callable[[Any], Any] | None:
-    step = program.steps[number]
-    if len(step.inputs) != 1 or program.compiled[step.inputs[0]].shape.dtype != "float64":
         return None
-    single = program.compiled[step.inputs[0]].shape.width == 1
-    if step.op == "posterior" and not single:
-        return _joint if step.params["kind"] == "joint" else _shifted
-    if step.op == "shares" and not single:
-        return _uniform_shares if step.params["otherwise"] == "uniform" else _shares
-    if step.op == "link":
-        return (_LINKS_OF_ONE if single else _LINKS_OF_SEVERAL).get(step.params["kind"])
+    number, chain = output.steps[0], []
+    while (step := program.steps[number]).op != head:
+        if len(step.inputs) != 1:
+            return None
+        chain.append(number)
+        number = step.inputs[0]
+    chain.reverse()
+    return number, _in_python(program, output, number, chain) or _in_numpy(program, output, number, chain)
+
+
+def _in_python(program: Program, output: Output, number: int, chain: list[int]) -> Follow | None:
+    single = program.compiled[number].shape.width == 1
+    dtype = program.compiled[number].shape.dtype
+    actions: list[Follow] = []
+    for each in chain:
+        action = _action(program.steps[each], output, dtype, single=single)
+        if action is None:
+            return None
+        actions.append(action)
+        single = program.compiled[each].shape.width == 1
+        dtype = program.compiled[each].shape.dtype
+    if output.form == "block" and single:
+        actions.append(_listed)
+    return _composed([action for action in actions if action is not _itself])
+
+
+def _action(step: Step, output: Output, dtype: str, *, single: bool) -> Follow | None:
+    if step.op == "cast":
+        if step.params["dtype"] == "float64":
+            return _itself  # a float32 is the same float
+        return _narrowed if single else _all_narrowed
+    if step.op == "link" and dtype == "float64":
+        links = _LINKS_OF_ONE if single else _LINKS_OF_SEVERAL
+        return links.get(step.params["kind"])
     if step.op == "decide" and output.form == "labels":
-        return _decision(step.params["rule"], output, single=single)
+        classes = np.array(list(output.classes[0]), dtype=output.dtype).tolist()
+        return _decision(step.params, classes, single=single)
     return None
 
 
-def long_tail(program: Program, output: Output) -> tuple[Callable[[Any], Any] | None, int]:
-    """Return the same for any steps that all follow one linear step: they are run as they are, on one row."""
-    linear: set[int] = set()
-    later: set[int] = set()
-    waiting = list(output.steps)
-    while waiting:
-        number = waiting.pop()
-        if program.steps[number].op == "linear":
-            linear.add(number)
-        elif number not in later:
-            later.add(number)
-            waiting.extend(program.steps[number].inputs)
-    if len(linear) != 1 or any(not program.steps[number].inputs for number in later):
-        return None, output.steps[0]
-    last = linear.pop()
-    steps = [(number, program.compiled[number].run, program.steps[number].inputs) for number in sorted(later)]
-    shaped = shaper(output)
-
-    def tail(scores: Any) -> Any:
-        values = {last: np.array(scores, dtype=np.float64).reshape(1, -1)}
-        for number, run, inputs in steps:
-            values[number] = run(*[values[i] for i in inputs])
-        return shaped(values)
-
-    return tail, last
+def _composed(actions: list[Follow]) -> Follow:
+    if not actions:
+        return _itself
+    if len(actions) == 1:
+        return actions[0]
+    first, rest = actions[0], _composed(actions[1:])
+    return lambda scores: rest(first(scores))
 
 
-def _decision(rule: str, output: Output, *, single: bool) -> Callable[[Any], Any] | None:
-    classes = np.array(list(output.classes[0]), dtype=output.dtype).tolist()
+def _in_numpy(program: Program, output: Output, number: int, chain: list[int]) -> Follow:
+    shape = program.compiled[number].shape
+    runs = [program.compiled[each].run for each in chain]
+    labels = output.form == "labels"
+    classes = np.array(list(output.classes[0]), dtype=output.dtype).tolist() if labels else []
+
+    def follow(scores: Any) -> Any:
+        block = np.array(scores, dtype=shape.dtype).reshape(1, shape.width)
+        for run in runs:
+            block = run(block)
+        if labels:
+            return classes[int(block[0, 0])]
+        return block[0, 0].item() if output.form == "column" else block[0].tolist()
+
+    return follow
+
+
+def _decision(params: Mapping[str, Any], classes: list[Any], *, single: bool) -> Follow | None:
+    rule = params["rule"]
     if rule == "argmax" and not single:
         return lambda scores: classes[scores.index(max(scores))]
     if len(classes) != 2:
@@ -89,28 +106,27 @@ def _decision(rule: str, output: Output, *, single: bool) -> Callable[[Any], Any
         return lambda z: yes if z > 0.0 else no
     if rule == "not_negative":
         return lambda z: yes if z >= 0.0 else no
+    if rule == "above" and not single:
+        column, threshold = params["column"], params["threshold"]
+        return lambda scores: yes if scores[column] > threshold else no
     return None
 
 
-def _composed(actions: list[Callable[[Any], Any]]) -> Callable[[Any], Any]:
-    if not actions:
-        return lambda score: score
-    if len(actions) == 1:
-        return actions[0]
-    first, *rest = actions
-    then = _composed(rest)
-    return lambda score: then(first(score))
+def _itself(scores: Any) -> Any:
+    return scores
 
 
 def _listed(score: float) -> list[float]:
     return [score]
 
 
-def _logistic(z: float) -> float:
-    if z >= 0.0:
-        return 1.0 / (1.0 + exp(-z))
-    small = exp(z)
-    return small / (1.0 + small)
+def _narrowed(score: float) -> float:
+    return float(np.float32(score))
+
+
+def _all_narrowed(scores: list[float]) -> list[float]:
+    narrowed: list[float] = np.array(scores, dtype=np.float32).tolist()
+    return narrowed
 
 
 def _logistic2(z: float) -> list[float]:
@@ -122,8 +138,11 @@ def _logistic2(z: float) -> list[float]:
     return [1.0 - p, p]
 
 
-def _logistics(scores: list[float]) -> list[float]:
-    return [_logistic(z) for z in scores]
+def _exp(z: float) -> float:
+    try:
+        return exp(z)
+    except OverflowError:  # where numpy answers infinity
+        return inf
 
 
 def _softmax(scores: list[float]) -> list[float]:
@@ -133,37 +152,5 @@ def _softmax(scores: list[float]) -> list[float]:
     return [value / total for value in e]
 
 
-def _normalized(scores: list[float]) -> list[float]:
-    total = sum(scores)
-    return [value / total for value in scores]
-
-
-def _uniform_shares(scores: list[float]) -> list[float]:
-    return _normalized(scores) if sum(scores) != 0.0 else [1 / len(scores)] * len(scores)
-
-
-def _shares(scores: list[float]) -> list[float]:
-    return _normalized(scores) if sum(scores) != 0.0 else scores
-
-
-def _joint(scores: list[float]) -> list[float]:
-    largest = max(scores)
-    count = scores.count(largest)
-    rest = sum([exp(z - largest) for z in scores if z != largest]) / count
-    total = log1p(rest) + log(count) + largest
-    return [exp(z - total) for z in scores]
-
-
-def _shifted(scores: list[float]) -> list[float]:
-    largest = max(scores)
-    shifted = [z - largest for z in scores]
-    total = log(sum([exp(z) for z in shifted]))
-    return [exp(z - total) for z in shifted]
-
-
-_LINKS_OF_ONE: Final[dict[str, Callable[[Any], Any]]] = {
-    "logistic2": _logistic2, "logistic": _logistic, "exp": exp,
-}  # fmt: skip
-_LINKS_OF_SEVERAL: Final[dict[str, Callable[[Any], Any]]] = {
-    "softmax": _softmax, "logistic": _logistics, "normalize": _normalized,
-}  # fmt: skip
+_LINKS_OF_ONE: Final[dict[str, Follow]] = {"logistic2": _logistic2, "exp": _exp}
+_LINKS_OF_SEVERAL: Final[dict[str, Follow]] = {"softmax": _softmax}
