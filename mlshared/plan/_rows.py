@@ -14,6 +14,7 @@ from mlshared.plan._row_blocks import blocked_row
 from mlshared.plan._row_forest import forest_row
 from mlshared.plan._row_linear import linear_row
 from mlshared.plan._row_masks import masked_row
+from mlshared.plan._row_text import text_row
 
 Row = Mapping[str, Any]
 Answer = Callable[[Row], Any]
@@ -32,5 +33,6 @@ def specialise(program: Program, output: Output, otherwise: Answer, shared: dict
         linear_row(program, output, otherwise)
         or masked_row(program, output, otherwise, shared)
         or forest_row(program, output, otherwise)
+        or text_row(program, output)
         or blocked_row(program, output, otherwise)
     )

@@ -11,6 +11,7 @@ Word patterns come from the plan, so they are held to a form of which matching t
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from math import sqrt
@@ -123,11 +124,7 @@ def _words(step: Step, low: int, high: int) -> Callable[[str], list[str]]:
 
 def _joined(words: list[str], low: int, high: int) -> Iterator[str]:
     for n in range(low, min(high, len(words)) + 1):
-        if n == 1:
-            yield from words
-        else:
-            for start in range(len(words) - n + 1):
-                yield " ".join(words[start : start + n])
+        yield from words if n == 1 else map(" ".join, zip(*(words[i:] for i in range(n)), strict=False))
 
 
 def _characters(low: int, high: int) -> Callable[[str], list[str]]:
@@ -140,15 +137,18 @@ def _characters(low: int, high: int) -> Callable[[str], list[str]]:
 
 
 def _characters_of_words(low: int, high: int) -> Callable[[str], list[str]]:
-    def of_word(word: str) -> Iterator[str]:
-        for n in range(low, high + 1):
-            yield word[:n]
-            for start in range(1, len(word) - n + 1):
-                yield word[start : start + n]
-            if len(word) <= n:  # shorter than n: counted once
-                return
+    def cut(text: str) -> list[str]:
+        found: list[str] = []
+        for word in text.split():
+            padded = f" {word} "
+            size = len(padded)
+            for n in range(low, high + 1):
+                found += [padded[i : i + n] for i in range(max(size - n, 0) + 1)]
+                if n >= size:  # counted once, however much longer n gets
+                    break
+        return found
 
-    return lambda text: [gram for word in text.split() for gram in of_word(f" {word} ")]
+    return cut
 
 
 def _without_accents(text: str) -> str:
@@ -258,10 +258,10 @@ def _vocabulary(step: Step) -> dict[str, int]:
 
 def _known(words: list[str], index: Callable[[str], int | None]) -> dict[int, float]:
     found: dict[int, float] = {}
-    for word in words:
+    for word, times in Counter(words).items():
         column = index(word)
         if column is not None:
-            found[column] = found.get(column, 0.0) + 1.0
+            found[column] = float(times)
     return found
 
 

@@ -46,6 +46,8 @@ def _tfidf_vectorizer(estimator: TfidfVectorizer, x: Block) -> Block:
 def _tfidf_transformer(estimator: TfidfTransformer, x: Block) -> Block:
     if x.dtype != "float64" or x.builder.shapes[x.step()].kind != "counts":
         x.refuse("weighs what is not counts of words")
+    if estimator.sublinear_tf and "terms" not in x.builder.steps[x.step()].arrays:
+        x.refuse("logarithms of hashed counts, which may be negative")
     return _weighed(estimator, x)
 
 
@@ -57,10 +59,11 @@ def _hashing_vectorizer(estimator: HashingVectorizer, x: Block) -> Block:
         "buckets": int(estimator.n_features),
         "signed": bool(estimator.alternate_sign),
     }
-    counts = _counts(x, Step("count", (_tokens(estimator, x),), params))
+    count = Step("count", (_tokens(estimator, x),), params)
     if estimator.norm is None:
-        return counts
-    return _counts(counts, Step("tfidf", (counts.step(),), {"sublinear": False, "norm": estimator.norm}))
+        return _counts(x, count)
+    number = x.builder.add(count)
+    return _counts(x, Step("tfidf", (number,), {"sublinear": False, "norm": estimator.norm}))
 
 
 def _weighed(estimator: Any, x: Block) -> Block:
