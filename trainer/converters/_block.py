@@ -253,6 +253,8 @@ class Block:
 
     def check(self, *, missing: bool, infinite: bool = True) -> "Block":
         """Refuse rows where scikit-learn would: with a missing or an infinite value."""
+        if self.sparse and self.builder.steps[self.step()].op in {"count", "tfidf"}:
+            return self  # counts of words are neither
         return self.apply("check", missing=missing, infinite=infinite)
 
     def cast(self, dtype: str) -> "Block":
