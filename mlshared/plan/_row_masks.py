@@ -1,8 +1,8 @@
-"""One row through trees of at most 64 leaves, by leaf masks: no path is walked.
+"""One row through trees of tens or hundreds of leaves, by leaf masks: no path is walked.
 
     field   ->  which of its states the value is in      one bisection or one dict lookup
     state   ->  of each tree, the leaves still possible  a row of bit masks, made at load
-    rows    ->  bitwise and                              one bit is left a tree: its leaf
+    rows    ->  bitwise and                              the highest bit left of a tree is its leaf
     leaves  ->  values, added up from the base           in the order of the definition
 
 A state of a number is an interval of raw values within which no test changes: thresholds are moved back
@@ -30,9 +30,11 @@ from mlshared.plan._trees import Nodes, checked
 Row = Mapping[str, Any]
 Answer = Callable[[Row], Any]
 
-MAX_LEAVES: Final = 64
+MAX_WORDS: Final = 8  # a tree; beyond that, walking is as quick
+_BITS: Final = 64
 MAX_TABLE: Final = 1 << 25  # bytes; wider ones are walked
-_MAX_TESTS: Final = 1 << 26  # states times splits, while the table is made
+_MAX_TESTS: Final = 1 << 25  # states times splits, while the table is made
+_CELLS: Final = 1 << 18  # of those at once
 _DTYPES: Final = ((8, np.uint8), (16, np.uint16), (32, np.uint32), (64, np.uint64))
 _BIAS: Final = 1023  # of a float64's exponent
 
@@ -44,7 +46,7 @@ class _Masks:
     Attributes:
         places: Row -> the place of each field's state in the table.
         take: Of the table of masks.
-        values: Masks of one bit each -> values of their leaves, the bases first.
+        values: Masks -> values of their leaves, the bases first.
         outputs: How many sums.
         last: The place of the last value.
     """
@@ -101,24 +103,29 @@ def _masks(program: Program, number: int) -> _Masks | None:
     if not np.isfinite(nodes.value).all() or not np.isfinite(nodes.base).all():
         return None  # NaN is the mark of a refused row
     leaves = _Leaves(nodes)
-    if leaves.most > MAX_LEAVES:
+    if leaves.words > MAX_WORDS:
         return None
     fields = states(program, before, nodes)
     if not fields or not _fits(fields, leaves, nodes):
         return None
     table = _table(fields, leaves, nodes)
-    return _Masks(_places(fields), table.take, _values(leaves, nodes), len(nodes.base), table.shape[1] - 1)
+    return _Masks(_places(fields), table.take, _values(leaves, nodes), leaves.outputs, leaves.columns - 1)
 
 
 class _Leaves:
     """Which leaves are under each node: an interval of the tree's leaves, numbered from left to right.
 
+    A tree of more than 64 leaves takes several words. The lowest bit of each then stands for a leaf in another
+    word and has the value 0, so that their sum is the tree's.
+
     Attributes:
         tree: The tree of each node, (nodes,) int64.
         first: The first leaf under each node.
         count: How many are under it.
-        most: How many a tree has at most.
-        dtype: Unsigned, of that many bits.
+        words: How many words a tree takes.
+        dtype: Of a word: unsigned, of as many bits as needed.
+        outputs: How many sums; as many words of bases stand before those of the trees.
+        columns: How many words there are in all.
     """
 
     def __init__(self, nodes: Nodes) -> None:
@@ -136,65 +143,90 @@ class _Leaves:
             self.tree[left] = self.tree[right] = self.tree[at]
             self.first[left] = self.first[at]
             self.first[right] = self.first[at] + self.count[left]
-        self.most = int(self.count.max())
-        self.dtype = next((dtype for most, dtype in _DTYPES if self.most <= most), np.uint64)
+        most = int(self.count.max())
+        self.words = 1 if most <= _BITS else -(-most // (_BITS - 1))
+        self.dtype = next((dtype for bits, dtype in _DTYPES if most <= bits), np.uint64)
+        self.outputs = len(nodes.base)
+        self.columns = self.outputs + len(nodes.roots) * self.words
 
-    def mask(self, at: Array) -> Array:
-        """Return the leaves under nodes as bits."""
-        ones = np.uint64(2**64 - 1) >> (64 - self.count[at]).astype(np.uint64)
-        return (ones << self.first[at].astype(np.uint64)).astype(self.dtype)
+    def mask(self, at: Array, word: int) -> Array:
+        """Return the leaves under nodes as bits of a word of their trees."""
+        if self.words == 1:
+            ones = np.uint64(2**64 - 1) >> (_BITS - self.count[at]).astype(np.uint64)
+            return (ones << self.first[at].astype(np.uint64)).astype(self.dtype)
+        low, high = (
+            np.clip(bound - (_BITS - 1) * word, 0, _BITS - 1).astype(np.uint64)
+            for bound in (self.first[at], self.first[at] + self.count[at])
+        )
+        one = np.uint64(1)
+        return ((one << (high - low)) - one) << (low + one)
+
+    def column(self, tree: Array, word: Any) -> Array:
+        """Return where a word of a tree stands: round by round, so that sums are in order."""
+        rounds, output = tree // self.outputs, tree % self.outputs
+        return np.asarray(self.outputs + (rounds * self.words + word) * self.outputs + output)
+
+    def bit(self, leaf: Array) -> tuple[Array, Array]:
+        """Return the word and the bit of leaves."""
+        first = self.first[leaf]
+        if self.words == 1:
+            return np.zeros_like(first), first
+        return first // (_BITS - 1), first % (_BITS - 1) + 1
 
 
 def _fits(fields: list[States], leaves: _Leaves, nodes: Nodes) -> bool:
     rows = sum(field.count for field in fields)
-    tests = sum(
-        field.count * int((nodes.feature == column).sum()) for field in fields for column in field.values
-    )
-    columns = len(nodes.roots) + len(nodes.base)
-    return rows * columns * np.dtype(leaves.dtype).itemsize <= MAX_TABLE and tests <= _MAX_TESTS
+    tests = np.bincount(nodes.feature[~nodes.leaves()], minlength=1 + int(nodes.feature.max()))
+    work = sum(field.count * int(tests[column]) for field in fields for column in field.values)
+    size = rows * leaves.columns * np.dtype(leaves.dtype).itemsize
+    return size <= MAX_TABLE and work * leaves.words <= _MAX_TESTS
 
 
 def _table(fields: list[States], leaves: _Leaves, nodes: Nodes) -> Array:
-    """Return the masks, (states of all fields, outputs + trees)."""
-    outputs = len(nodes.base)
-    whole = leaves.mask(nodes.roots)
-    parts = []
+    """Return the masks, (states of all fields, columns)."""
+    whole = np.zeros(leaves.columns, dtype=leaves.dtype)
+    for word in range(leaves.words):
+        mask = leaves.mask(nodes.roots, word)
+        whole[leaves.column(leaves.tree[nodes.roots], word)] = (
+            mask if leaves.words == 1 else mask | np.uint64(1)
+        )
+    table = np.empty((sum(field.count for field in fields), leaves.columns), dtype=leaves.dtype)
+    table[:] = whole
+    start = 0
     for field in fields:
-        part = np.empty((field.count, outputs + len(whole)), dtype=leaves.dtype)
-        part[:, :outputs] = np.where(field.accepted, 3, 1)[:, None]
-        part[:, outputs:] = whole
-        _narrow(part[:, outputs:], field, leaves, nodes)
-        parts.append(part)
-    return np.concatenate(parts)
+        part = table[start : start + field.count]
+        part[:, : leaves.outputs] = np.where(field.accepted, 3, 1)[:, None]
+        for column, values in field.values.items():
+            _narrow(part, column, values, leaves, nodes)
+        start += field.count
+    return table
 
 
-def _narrow(part: Array, field: States, leaves: _Leaves, nodes: Nodes) -> None:
-    """Take from the masks of a field's states the leaves that its tests exclude."""
-    split = ~nodes.leaves()
-    kept, trees = [], []
-    for column, values in field.values.items():
-        at = np.flatnonzero(split & (nodes.feature == column))
-        if len(at):
-            left = nodes.goes_left(at[None, :], values[:, None])
-            kept.append(np.where(left, ~leaves.mask(nodes.right[at]), ~leaves.mask(nodes.left[at])))
-            trees.append(leaves.tree[at])
-    if not kept:
-        return
-    every, tree = np.concatenate(kept, axis=1), np.concatenate(trees)
-    order = np.argsort(tree, kind="stable")
-    found, starts = np.unique(tree[order], return_index=True)
-    part[:, found] &= np.bitwise_and.reduceat(every[:, order], starts, axis=1)
+def _narrow(part: Array, column: int, values: Array, leaves: _Leaves, nodes: Nodes) -> None:
+    """Take from the masks of a field's states the leaves that the tests on one column exclude."""
+    every = np.flatnonzero(~nodes.leaves() & (nodes.feature == column))
+    every = every[np.argsort(leaves.tree[every], kind="stable")]
+    some = max(1, _CELLS // len(values))
+    for begin in range(0, len(every), some):
+        at = every[begin : begin + some]
+        left = nodes.goes_left(at[None, :], values[:, None])
+        trees, starts = np.unique(leaves.tree[at], return_index=True)
+        for word in range(leaves.words):
+            rest = (~leaves.mask(nodes.right[at], word), ~leaves.mask(nodes.left[at], word))
+            kept = np.bitwise_and.reduceat(np.where(left, *rest), starts, axis=1)
+            part[:, leaves.column(trees, word)] &= kept
 
 
 def _values(leaves: _Leaves, nodes: Nodes) -> Callable[[Array], Array]:
-    """Return a function of masks of one bit each, (outputs + trees,), that gives the values of their leaves."""
-    outputs = len(nodes.base)
-    size = 256 if leaves.dtype is np.uint8 else 64
-    table = np.full((outputs + len(nodes.roots), size), np.nan, dtype=nodes.value.dtype)
-    at = np.flatnonzero(nodes.leaves())
+    """Return a function of masks, (columns,), that gives the value of the highest bit of each."""
     byte = leaves.dtype is np.uint8
-    table[: len(nodes.base), 3 if byte else 1] = nodes.base
-    table[outputs + leaves.tree[at], 1 << leaves.first[at] if byte else leaves.first[at]] = nodes.value[at]
+    size = 256 if byte else _BITS
+    table = np.zeros((leaves.columns, size), dtype=nodes.value.dtype)
+    at = np.flatnonzero(nodes.leaves())
+    word, bit = leaves.bit(at)
+    table[: leaves.outputs, 1 if byte else 0] = np.nan
+    table[: leaves.outputs, 3 if byte else 1] = nodes.base
+    table[leaves.column(leaves.tree[at], word), 1 << bit if byte else bit] = nodes.value[at]
     take = table.ravel().take
     firsts = np.arange(len(table), dtype=np.int64) * size
     if byte:  # few enough masks to look up themselves

@@ -86,10 +86,27 @@ def test_any_number_of_leaves_up_to_64_is_exact(leaves: int) -> None:
     assert_alike(plan, [{"x0": a, "x1": b} for a, b in rows[:500]])
 
 
-def test_more_leaves_are_walked() -> None:
-    """There is no mask of 65 bits."""
-    rows = np.random.default_rng(0).normal(size=(2000, 2))
-    model = HistGradientBoostingRegressor(max_leaf_nodes=65, min_samples_leaf=2, max_iter=2)
+@pytest.mark.parametrize("classes", [0, 2, 3])
+@pytest.mark.parametrize("leaves", [65, 126, 127, 300])
+def test_more_leaves_take_several_words(leaves: int, classes: int) -> None:
+    """For one sum and for several, whose rounds stay in order."""
+    rows = np.random.default_rng(leaves).normal(size=(4000, 2))
+    wanted = np.sin(rows[:, 0] * 9) * np.cos(rows[:, 1] * 7)
+    options = {"max_leaf_nodes": leaves, "min_samples_leaf": 2, "max_iter": 3}
+    if classes:
+        model = HistGradientBoostingClassifier(**options)
+        wanted = pd.qcut(wanted, classes, labels=False)
+    else:
+        model = HistGradientBoostingRegressor(**options)
+    plan = convert(model.fit(rows, wanted), rows)
+    assert masked(plan)
+    assert_alike(plan, [{"x0": a, "x1": b} for a, b in [*rows[:300].tolist(), (None, 1.0), (None, None)]])
+
+
+def test_trees_of_very_many_leaves_are_walked() -> None:
+    """Their masks would be too many."""
+    rows = np.random.default_rng(0).normal(size=(4000, 2))
+    model = HistGradientBoostingRegressor(max_leaf_nodes=None, min_samples_leaf=1, max_iter=2)
     plan = convert(model.fit(rows, np.sin(rows[:, 0] * 9)), rows)
     assert not masked(plan)
     assert_alike(plan, [{"x0": a, "x1": b} for a, b in rows[:50]])
