@@ -114,7 +114,7 @@ def spline(step: Step, inputs: tuple[Shape, ...]) -> Compiled:
                 basis = _straight(x, basis, *beyond)
         if zeros:
             basis[np.isnan(x)] = 0
-        return basis.reshape(len(x), -1).astype(x.dtype)
+        return basis.reshape(len(x), shape.width * splines).astype(x.dtype)
 
     return Compiled(Shape("block", shape.width * splines, shape.dtype), run)
 

@@ -171,6 +171,7 @@ class _Tracer:
         self.program = program
         self.codes: dict[int, dict[Any, Any]] = {}
         self.columns: dict[int, Array] = {}
+        self.levels: dict[tuple[int, bytes], Array] = {}
 
     def all(self, number: int) -> tuple[Source, ...] | None:
         """Return the source of each column of a step, or None."""
@@ -197,7 +198,7 @@ class _Tracer:
             if isinstance(found, NumberSource):
                 return NumberSource(found.field, self.program, (*found.path, (number, column)))
             if isinstance(found, CodeSource):
-                return _through(self.program, number, column, found)
+                return self._through(number, column, found)
         return None
 
     def harmless(self, number: int, passed: set[tuple[int, int]]) -> bool:
@@ -258,6 +259,25 @@ class _Tracer:
         place = np.array([len(levels) - 1 if code == -1 else code for code in again], dtype=np.intp)
         return replace(inner, levels=levels[place], hot=None)
 
+    def _through(self, number: int, column: int, source: CodeSource) -> CodeSource | None:
+        """Put the values of a looked-up column through one more elementwise step.
+
+        All columns of a step at once, as if they had the same values: one-hot columns of k categories have,
+        and one by one they would take k x k.
+        """
+        key = number, source.levels.tobytes()
+        found = self.levels.get(key)
+        if found is None:
+            width = self.program.compiled[self.program.steps[number].inputs[0]].shape.width
+            block = np.repeat(source.levels[:, None], width, axis=1)
+            try:
+                found = self.program.compiled[number].run(block)
+            except InputError:
+                return None
+        if source.hot is not None:
+            self.levels[key] = found
+        return replace(source, levels=found[:, column].copy())
+
     def _hot(self, number: int, column: int) -> tuple[Array, int]:
         step = self.program.steps[number]
         if number not in self.columns:
@@ -275,18 +295,6 @@ def _known(read: Step) -> list[Any] | None:
 
 def _column(lookup: Step, column: int) -> Array:
     return np.append(lookup.arrays["table"][:, column], lookup.arrays["otherwise"][column])
-
-
-def _through(program: Program, number: int, column: int, source: CodeSource) -> CodeSource | None:
-    """Put the values of a looked-up column through one more elementwise step."""
-    compiled = program.compiled[number]
-    width = program.compiled[program.steps[number].inputs[0]].shape.width
-    block = np.zeros((len(source.levels), width), dtype=source.levels.dtype)
-    block[:, column] = source.levels
-    try:
-        return replace(source, levels=compiled.run(block)[:, column])
-    except InputError:
-        return None
 
 
 def _last(holds: Callable[[Array], Array], count: int) -> Array:
