@@ -27,13 +27,14 @@ MAX_CELLS: Final = 200_000  # of the lists of one encoder: values x columns
 _ERRORS: Final = (Refused, TypeError, ValueError, OverflowError, ZeroDivisionError, KeyError)
 
 
-def blocked_row(program: Program, output: Output, otherwise: Answer) -> Answer | None:
+def blocked_row(program: Program, output: Output, otherwise: Answer, shared: dict[Any, Any]) -> Answer | None:
     """Return a function of one checked row, or None if no block of columns is separable.
 
     Args:
         program: The plan's.
         output: How the method is answered.
         otherwise: Answers a row by the definition.
+        shared: What the methods have in common: the blocks of columns are kept here.
     """
     entries: dict[int, Vector] = {}
     later: set[int] = set()
@@ -42,7 +43,10 @@ def blocked_row(program: Program, output: Output, otherwise: Answer) -> Answer |
         number = waiting.pop()
         if number in entries or number in later:
             continue
-        vector = _vector(program, number)
+        key = ("block", number)
+        if key not in shared:
+            shared[key] = _vector(program, number)
+        vector = shared[key]
         if vector is not None:
             entries[number] = vector
         else:

@@ -46,19 +46,25 @@ class Terms:
     encoded: list[tuple[str, dict[Any, Array], Array]]
 
 
-def linear_row(program: Program, output: Output, otherwise: Answer) -> Answer | None:
+def linear_row(program: Program, output: Output, otherwise: Answer, shared: dict[Any, Any]) -> Answer | None:
     """Return a function of one checked row, or None if the output is no such model.
 
     Args:
         program: The plan's.
         output: How the method is answered.
         otherwise: Answers a row by the definition.
+        shared: What the methods have in common: the terms of a linear step are kept here.
     """
     tail, last = short_tail(program, output)
     if tail is None:
         tail, last = long_tail(program, output)
-    terms = None if tail is None else _terms(program, last)
-    if terms is None or tail is None:
+    if tail is None:
+        return None
+    key = ("linear", last)
+    if key not in shared:
+        shared[key] = _terms(program, last)
+    terms: Terms | None = shared[key]
+    if terms is None:
         return None
     if len(terms.offset) == 1:
         return _one_score(terms, tail, otherwise)

@@ -30,9 +30,9 @@ def specialise(program: Program, output: Output, otherwise: Answer, shared: dict
         shared: What the methods of this plan have in common, made once; filled here.
     """
     return (
-        linear_row(program, output, otherwise)
+        linear_row(program, output, otherwise, shared)
         or masked_row(program, output, otherwise, shared)
         or forest_row(program, output, otherwise)
         or text_row(program, output)
-        or blocked_row(program, output, otherwise)
+        or blocked_row(program, output, otherwise, shared)
     )
