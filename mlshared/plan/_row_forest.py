@@ -1,7 +1,7 @@
 """One row through a forest: its columns filled in field by field, then all trees at once.
 
-What follows the forest is Python for the usual ends, probabilities, a label or a number; else the steps
-themselves, on arrays of one row.
+What follows the forest is Python for the usual ends, probabilities, a label or a number; for several targets
+it is the steps themselves, on arrays of one row.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,6 +12,7 @@ import numpy as np
 from mlshared.plan._forest import Forest
 from mlshared.plan._program import Output, Program
 from mlshared.plan._row_columns import ERRORS, columns
+from mlshared.plan._row_tail import followed
 from mlshared.plan._step import Array
 
 Row = Mapping[str, Any]
@@ -63,30 +64,18 @@ def _only_forest(program: Program, output: Output) -> int | None:
 
 def _tail(program: Program, output: Output, forest: int) -> Callable[[Array], Any]:
     """Return what makes the answer of the forest's sums, shape (outputs,)."""
-    if output.steps == (forest,) and output.form == "block":
-        return _as_list
-    if output.steps == (forest,) and output.form == "column":
-        return _as_number
-    classes = [np.array(list(each), dtype=output.dtype).tolist() for each in output.classes]
-    last = program.steps[output.steps[0]]
-    if len(classes) == 1 and last.inputs == (forest,) and last.params.get("rule") == "argmax":
-        (labels,) = classes
-        return lambda sums: labels[sums.argmax()]
-    return _by_steps(program, output, forest, classes)
+    found = followed(program, output, "forest")
+    if found is None:
+        return _by_steps(program, output, forest)
+    _, follow = found
+    if program.compiled[forest].shape.width == 1:
+        return lambda sums: follow(sums.item())
+    return lambda sums: follow(sums.tolist())
 
 
-def _as_list(sums: Array) -> Any:
-    return sums.tolist()
-
-
-def _as_number(sums: Array) -> Any:
-    return sums.item()
-
-
-def _by_steps(
-    program: Program, output: Output, forest: int, classes: list[list[Any]]
-) -> Callable[[Array], Any]:
+def _by_steps(program: Program, output: Output, forest: int) -> Callable[[Array], Any]:
     """Return the rest of the steps, as they are defined, on one row."""
+    classes = [np.array(list(each), dtype=output.dtype).tolist() for each in output.classes]
     after = {forest}
     steps = []
     for number in range(forest + 1, max(output.steps) + 1):
