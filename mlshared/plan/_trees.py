@@ -53,7 +53,7 @@ class Nodes:
 
     def leaves(self) -> Array:
         """Return which nodes are leaves, (nodes,) bool."""
-        return self.left == np.arange(len(self.left))
+        return np.asarray(self.left == np.arange(len(self.left)))
 
     def goes_left(self, at: Array, values: Array) -> Array:
         """Return whether ``values`` go left at the splits ``at``, whose shapes broadcast."""
