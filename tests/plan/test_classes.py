@@ -10,9 +10,10 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticD
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from sklearn.neighbors import NearestCentroid
-from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.neural_network import BernoulliRBM, MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder, StandardScaler
+from sklearn.utils import all_estimators
 
 from tests.plan.exactness import compare
 from trainer.converters import NotConvertible, convert
@@ -139,6 +140,11 @@ def test_networks_of_float32():
     compare(network, X, rows_of(X)[:20], tolerance=1e-5)
 
 
+def test_boltzmann_machines():
+    X = (numbers(1) > 0).astype(float)
+    compare(BernoulliRBM(3, n_iter=3, random_state=0).fit(X), X, rows_of(X), methods=["transform"])
+
+
 @pytest.mark.parametrize("kind", [PLSRegression, PLSCanonical, CCA])
 @few
 @given(seed=seeds, outputs=st.sampled_from([1, 2]), scale=st.booleans())
@@ -194,3 +200,21 @@ def test_random_dummies_are_refused(strategy):
     X = numbers(2)
     with pytest.raises(NotConvertible, match="random"):
         convert(DummyClassifier(strategy=strategy).fit(X, np.arange(80) % 3), X)
+
+
+FAMILIES = (
+    "linear_model",
+    "naive_bayes",
+    "discriminant_analysis",
+    "neural_network",
+    "cross_decomposition",
+    "dummy",
+)
+
+
+def test_every_name_of_these_families_has_a_converter(capsys):
+    names = {name: kind for name, kind in all_estimators() if kind.__module__.split(".")[1] in FAMILIES}
+    planned = {name for name, kind in names.items() if kind in convert._converters}
+    with capsys.disabled():
+        print(f"linear families: {len(planned)}/{len(names)} planned")
+    assert set(names) == planned

@@ -5,7 +5,7 @@ from typing import Any, Final
 import numpy as np
 from sklearn.cross_decomposition import CCA, PLSSVD, PLSCanonical, PLSRegression
 from sklearn.dummy import DummyClassifier, DummyRegressor
-from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.neural_network import BernoulliRBM, MLPClassifier, MLPRegressor
 
 from mlshared.plan import Step
 
@@ -56,6 +56,12 @@ def _mlp_classifier(estimator: MLPClassifier, x: Block) -> Outputs:
 
 def _mlp_regressor(estimator: MLPRegressor, x: Block) -> Outputs:
     return Outputs({"predict": _forward(estimator, x)})
+
+
+def _boltzmann(estimator: BernoulliRBM, x: Block) -> Block:
+    return scores_of(x.check(missing=True), estimator.components_, estimator.intercept_hidden_).link(
+        "logistic"
+    )
 
 
 def _partial_least_squares(estimator: Any, x: Block) -> Outputs:
@@ -119,6 +125,7 @@ def _constant(x: Block, values: Any) -> Block:
 CONVERTERS: Final[dict[type | str, Converter]] = {
     MLPClassifier: _mlp_classifier,
     MLPRegressor: _mlp_regressor,
+    BernoulliRBM: _boltzmann,
     **dict.fromkeys((PLSRegression, PLSCanonical, CCA), _partial_least_squares),
     PLSSVD: _pls_svd,
     DummyClassifier: _dummy_classifier,
