@@ -119,30 +119,31 @@ def quantile(step: Step, inputs: tuple[Shape, ...]) -> Compiled:
     if not len(quantiles) or not _ascends(quantiles) or not _ascends(references):
         raise IntegrityError("step 'quantile': its quantiles do not ascend")
 
+    mirrored = -quantiles[::-1], -references[::-1]
+
     def run(x: Array) -> Array:
+        found = np.empty_like(x)
         with np.errstate(all="ignore"):
-            columns = [_ranked(x[:, j].copy(), quantiles[:, j], references, normal) for j in every]
-        return np.stack(columns, axis=1) if columns else x
+            for j in every:
+                up = np.interp(x[:, j], quantiles[:, j], references)
+                down = np.interp(-x[:, j], mirrored[0][:, j], mirrored[1])
+                found[:, j] = 0.5 * (up - down)
+            found = _bounded(x, found, quantiles[0], quantiles[-1], 0.0 if not normal else BOUNDS)
+            return _normal(found) if normal else found
 
     return Compiled(shape, run)
 
 
-def _ranked(x: Array, quantiles: Array, references: Array, normal: bool) -> Array:  # noqa: FBT001
-    """Return one column's quantiles; writes into ``x``, a copy."""
-    first, last = quantiles[0], quantiles[-1]
-    low = x - BOUNDS < first if normal else x == first
-    high = x + BOUNDS > last if normal else x == last
-    known = ~np.isnan(x)
-    present = x[known]
-    up = np.interp(present, quantiles, references)
-    down = np.interp(-present, -quantiles[::-1], -references[::-1])
-    x[known] = 0.5 * (up - down)
-    x[high] = 1
-    x[low] = 0
-    if not normal:
-        return x
-    found: Array = np.clip(ppf(x.astype(np.float64)).astype(x.dtype), LOWEST, HIGHEST)
-    return found
+def _bounded(x: Array, found: Array, first: Array, last: Array, near: float) -> Array:
+    """Return 0 where ``x`` is the first quantile, or near, and 1 where it is the last; NaN where it is NaN."""
+    low = x - near < first if near else x == first
+    high = x + near > last if near else x == last
+    return np.where(np.isnan(x), x, np.where(low, 0, np.where(high, 1, found)).astype(x.dtype))
+
+
+def _normal(found: Array) -> Array:
+    clipped: Array = np.clip(ppf(found.astype(np.float64)).astype(found.dtype), LOWEST, HIGHEST)
+    return clipped
 
 
 def _ascends(values: Array) -> bool:

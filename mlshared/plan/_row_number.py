@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from mlshared.plan._program import Program
+from mlshared.plan._row_steps import scalar_step
 from mlshared.plan._separable import CodeSource, NumberSource
 from mlshared.plan._step import Step
 
@@ -53,6 +54,8 @@ def scalar(source: NumberSource) -> Scalar | None:
             actions.append(_affine(step, column))
         elif step.op == "missing" and step.params.get("marker") is None:
             actions.append(_present)
+        elif (own := scalar_step(step, column)) is not None:
+            actions.append(own)
         elif not _keeps(step):
             return None
     return _chained(actions)
