@@ -13,6 +13,7 @@ from mlshared.plan import (
     _models,
     _neighbours,
     _points,
+    _targets,
     _text,
 )
 from mlshared.plan._forest import forest
@@ -63,6 +64,7 @@ OPS: Final[dict[str, Callable[[Step, tuple[Shape, ...]], Compiled]]] = {
     "forest": forest,
     "median": _bagging.median,
     "isolation": _bagging.isolation,
+    "unpower": _targets.unpower,
     "tokens": _text.tokens,
     "count": _text.count,
     "tfidf": _text.tfidf,

@@ -21,7 +21,14 @@ from sklearn.model_selection import (
     TunedThresholdClassifierCV,
 )
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, PowerTransformer, RobustScaler, StandardScaler
+from sklearn.preprocessing import (
+    MaxAbsScaler,
+    MinMaxScaler,
+    PowerTransformer,
+    QuantileTransformer,
+    RobustScaler,
+    StandardScaler,
+)
 from sklearn.semi_supervised import SelfTrainingClassifier
 from sklearn.tree import DecisionTreeClassifier
 
@@ -139,9 +146,35 @@ def test_functions_of_the_users_own_and_unknown_inverses_are_refused() -> None:
     own = TransformedTargetRegressor(prepared(Ridge()), func=np.log1p, inverse_func=own_inverse)
     with pytest.raises(NotConvertible):
         convert(fitted(own, X, np.exp(signal(X, 7))), X)
-    power = TransformedTargetRegressor(prepared(Ridge()), transformer=PowerTransformer())
-    with pytest.raises(NotConvertible, match="PowerTransformer"):
-        convert(fitted(power, X, signal(X, 7)), X)
+    normal = QuantileTransformer(n_quantiles=20, output_distribution="normal")
+    model = TransformedTargetRegressor(prepared(Ridge()), transformer=normal)
+    with pytest.raises(NotConvertible, match="quantiles that are normal"):
+        convert(fitted(model, X, signal(X, 7)), X)
+
+
+@quick
+@given(
+    seed=seeds,
+    method=st.sampled_from(["yeo-johnson", "box-cox"]),
+    standardize=st.booleans(),
+    power=st.sampled_from([None, 0.0, 2.0, -0.5]),
+)
+def test_targets_come_back_from_power_transforms(
+    *, seed: int, method: str, standardize: bool, power: float | None
+) -> None:
+    X = table(seed)
+    transformer = PowerTransformer(method=method, standardize=standardize)
+    model = TransformedTargetRegressor(prepared(Ridge()), transformer=transformer, check_inverse=False)
+    fitted(model, X, np.exp(signal(X, seed) / 3))
+    if power is not None:
+        model.transformer_.lambdas_[:] = power
+    compare(model, X, rows(X, seed))
+
+
+def test_targets_come_back_from_uniform_quantiles() -> None:
+    X = table(8)
+    model = TransformedTargetRegressor(prepared(Ridge()), transformer=QuantileTransformer(n_quantiles=20))
+    compare(fitted(model, X, signal(X, 8)), X, rows(X, 8))
 
 
 @quick

@@ -1,8 +1,10 @@
 """Support vector machines with libsvm's kernels, and its votes among more than two classes."""
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
+from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.svm import SVC, SVR, NuSVC, NuSVR, OneClassSVM
 
 from ._block import Block, Converter, Outputs
@@ -49,29 +51,35 @@ def _scores(estimator: Any, x: Block, weights: Any, sign: int = 1) -> Block:
     offset = sign * np.asarray(estimator.intercept_, dtype=np.float64)
     weights = _dense(weights)
     x = x.check(missing=True).cast("float64")
-    if not len(vectors) or (estimator.kernel == "linear" and _forgiving(vectors, weights, offset)):
+    if not len(vectors) or (estimator.kernel == "linear" and _forgiving(np.dot, vectors, weights, offset)):
         return x.linear(vectors.T @ weights, offset)
     if vectors.size > MAX_VALUES:
         x.refuse(f"{len(vectors):,} support vectors: a row would take longer than it saves")
     x.builder.rounding = True
+    gamma = float(estimator._gamma)  # noqa: SLF001 - what "scale" came to
+    order = "libsvm"
+    if estimator.kernel == "rbf":
+        forgiving = _forgiving(lambda a, b: rbf_kernel(a, b.T, gamma=gamma), vectors, weights, offset)
+        order = "any" if forgiving else "libsvm"
     return x.apply(
         "kernel",
         names=[None] * len(offset),
         arrays={"points": vectors, "W": weights, "b": offset},
         kind=estimator.kernel,
-        gamma=float(estimator._gamma),  # noqa: SLF001 - what "scale" came to
+        gamma=gamma,
         coef0=float(estimator.coef0),
         degree=int(estimator.degree),
+        order=order,
     )
 
 
-def _forgiving(vectors: Any, weights: Any, offset: Any) -> bool:
-    """Return whether a linear machine's sums may run in any order: no large terms cancel in them.
+def _forgiving(kernel: Callable[[Any, Any], Any], vectors: Any, weights: Any, offset: Any) -> bool:
+    """Return whether a machine's sums may run in any order: no large terms cancel in them.
 
-    Seen on some of the support vectors; only then is the machine one dot product.
+    Seen on some of the support vectors.
     """
     some = vectors[np.unique(np.linspace(0, len(vectors) - 1, _PROBED).astype(int))]
-    kernels = some @ vectors.T
+    kernels = kernel(some, vectors.T)
     terms = (np.abs(kernels) @ np.abs(weights)).max()
     largest = np.abs(kernels @ weights + offset).max(axis=0)
     return bool(terms <= _CANCELLING * largest.min())

@@ -17,6 +17,8 @@ from sklearn.preprocessing import (
     FunctionTransformer,
     MaxAbsScaler,
     MinMaxScaler,
+    PowerTransformer,
+    QuantileTransformer,
     RobustScaler,
     StandardScaler,
 )
@@ -101,6 +103,10 @@ def _transformed_target(estimator: TransformedTargetRegressor, x: Block) -> Outp
             transformer.inverse_func, kw_args=transformer.inv_kw_args, validate=transformer.validate
         )
         return Outputs({"predict": found.transformed(back.fit(np.zeros((1, found.width))))})
+    if kind is PowerTransformer:
+        return Outputs({"predict": _unpowered(transformer, found)})
+    if kind is QuantileTransformer:
+        return Outputs({"predict": _from_quantiles(transformer, found)})
     steps = _inverse(transformer, found)
     dtype = found.dtype
     for step in steps:  # scikit-learn computes each in float64, and rounds it to the predictions' dtype
@@ -125,6 +131,24 @@ def _inverse(transformer: Any, x: Block) -> list[dict[str, Any]]:
     else:
         x.refuse(f"the inverse of {kind.__name__} on targets")
     return [{name: value} for name, value in given if value is not None]
+
+
+def _unpowered(transformer: PowerTransformer, x: Block) -> Block:
+    if x.dtype != "float64":
+        x.refuse("the inverse of a power transform in float32")
+    if transformer.standardize:
+        scaler = transformer._scaler  # noqa: SLF001 - how it standardizes
+        x = x.affine(mul=scaler.scale_, add=scaler.mean_)
+    x.builder.rounding = True
+    kind = transformer.method.replace("-", "_")
+    return x.apply("unpower", arrays={"lambdas": np.asarray(transformer.lambdas_, np.float64)}, kind=kind)
+
+
+def _from_quantiles(transformer: QuantileTransformer, x: Block) -> Block:
+    if transformer.output_distribution != "uniform" or x.width != 1 or x.dtype != "float64":
+        x.refuse("the inverse of quantiles that are normal, of several targets, or in float32")
+    arrays = {"x": transformer.references_, "y": transformer.quantiles_[:, 0]}
+    return x.check(missing=False).apply("isotonic", arrays=arrays, outside="clip")
 
 
 # -- isotonic regression
