@@ -7,7 +7,7 @@ Every field that the definition may refuse is there too, although no tree tests 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -95,9 +95,9 @@ def states(program: Program, number: int, nodes: Nodes) -> list[States] | None:
         for column, source in columns.items()
         if isinstance(source, NumberSource)
     ]
-    if not all(source.rises() for source, _ in numbers):
+    moved = _moved(numbers)
+    if moved is None:
         return None
-    moved = dict(zip((source for source, _ in numbers), cuts(numbers), strict=True))
     found: list[States] = []
     for name, columns in by_field.items():
         made = _numbers(name, columns, moved) or _codes(program, name, columns)
@@ -133,6 +133,33 @@ def _guards(program: Program, number: int, tested: tuple[Source, ...]) -> list[S
         seen |= new
         waiting += new
     return found
+
+
+def _moved(numbers: list[tuple[NumberSource, Array]]) -> dict[NumberSource, Array] | None:
+    """Return the raw values after which a column may change; None if one falls as its field rises.
+
+    A number that stands for a missing one is an interval of its own, and the steps are followed as if it were
+    like any other.
+    """
+    parts: list[tuple[NumberSource, NumberSource, Array]] = []
+    for source, thresholds in numbers:
+        path: list[tuple[int, int]] = []
+        for place in source.path:
+            step = source.program.steps[place[0]]
+            if step.op == "fill" and step.params.get("marker") is not None:
+                marker = float(step.params["marker"])
+                around = np.array([np.nextafter(marker, -np.inf), marker])
+                parts.append((source, replace(source, path=tuple(path)), around))
+            else:
+                path.append(place)
+        parts.append((source, replace(source, path=tuple(path)), thresholds))
+    if not all(smooth.rises() for _, smooth, _ in parts):
+        return None
+    moved: dict[NumberSource, Array] = {}
+    raw = cuts([(smooth, thresholds) for _, smooth, thresholds in parts])
+    for (source, _, _), found in zip(parts, raw, strict=True):
+        moved[source] = np.append(moved.get(source, np.empty(0)), found)
+    return moved
 
 
 def _numbers(

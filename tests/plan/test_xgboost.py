@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.compose import ColumnTransformer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
 
 from trainer.converters import NotConvertible, convert
 
@@ -107,6 +110,22 @@ def test_pandas_categories_are_exact(onehot: int) -> None:
     rows += [{**rows[0], "word": word} for word in ("x", "y", "zz", "w", "", "unseen", None)]
     rows += [{**rows[1], "digit": digit} for digit in (3, 70, 5, 6, None)]
     compare(model, frame, rows)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0])
+def test_zeros_of_a_sparse_matrix_are_missing(threshold: float) -> None:
+    """One-hot columns are sparse by default; whether numbers beside them are, too, depends on how many there are."""
+    frame = table(6).assign(word=np.random.default_rng(6).choice(["x", "y", "z"], N))
+    frame.loc[::9, "b"] = 0.0
+    before = ColumnTransformer(
+        [("as they are", "passthrough", ["a", "b", "c"]), ("hot", OneHotEncoder(), ["word"])],
+        sparse_threshold=threshold,
+    )
+    model = make_pipeline(before, xgboost.XGBClassifier(**QUICK)).fit(frame, target(frame, 2))
+    assert model[0].sparse_output_ == (threshold > 0)
+    rows = [{**row, "word": "z"} for row in around(model[-1], frame)] + frame.iloc[:50].to_dict("records")
+    plan = compare(model, frame, rows)
+    assert all("_row_masks" in plan.one(method).__module__ for method in plan.methods)
 
 
 def test_categories_beyond_ascii_are_refused() -> None:

@@ -108,8 +108,13 @@ def _base(learner: dict[str, Any], x: Block) -> Array:
 
 
 def _columns(model: dict[str, Any], x: Block) -> Block:
-    """Return the columns as XGBoost sees them: pandas categories as codes of training."""
+    """Return the columns as XGBoost sees them.
+
+    Pandas categories are codes of training. In a sparse matrix a zero is missing, for it is not there.
+    """
     kinds = model["learner"]["feature_types"]
+    if x.sparse:
+        return x.fill(np.nan, marker=0.0)
     if "c" not in kinds:
         return x
     encodings = model["learner"]["gradient_booster"]["model"].get("cats", {}).get("enc", [])
