@@ -108,8 +108,25 @@ def test_imputed_beside_indicators_then_scaled():
     compare(fitted(make_pipeline(union, StandardScaler()), X), X, rows_like(X, 12))
 
 
-def test_a_marker_among_texts_is_refused():
-    X = pd.DataFrame({"a": pd.Series(["x", "?", "y"] * 5, dtype=object)})
+@pytest.mark.parametrize("add_indicator", [True, False])
+@pytest.mark.parametrize("gap", [None, np.nan])
+def test_a_text_that_stands_for_missing(add_indicator, gap):
+    X = pd.DataFrame(
+        {"a": pd.Series(["x", "?", "y", "y"] * 5, dtype=object), "b": pd.Series(list("pq?q") * 5)}
+    )
+    X["b"] = X["b"].astype(object)
+    imputer = SimpleImputer(missing_values="?", strategy="most_frequent", add_indicator=add_indicator)
+    pipeline = fitted(make_pipeline(imputer, OneHotEncoder(handle_unknown="ignore")), X)
+    rows = [{"a": a, "b": b} for a in ("x", "?", "unseen") for b in ("?", "p")]
+    if gap is None:
+        X.iloc[:2, 0] = None
+        pipeline = fitted(pipeline, X)
+        rows.append({"a": None, "b": "?"})
+    compare(pipeline, X, rows)
+
+
+def test_a_marker_among_texts_and_numbers_is_refused():
+    X = pd.DataFrame({"a": pd.Series(["x", "?", "y"] * 5, dtype=object), "b": np.arange(15.0)})
     imputer = SimpleImputer(missing_values="?", strategy="most_frequent")
-    with pytest.raises(NotConvertible, match="marker among texts"):
+    with pytest.raises(NotConvertible, match="marker among texts and numbers"):
         convert(make_pipeline(imputer, OneHotEncoder()).fit(X), X)

@@ -43,6 +43,8 @@ HOSTILE = [
     (BLOCK, Step("monomials", (0,), {}, {"factors": ints(0, -2)[None]})),
     (BLOCK, Step("monomials", (0,), {}, {"factors": np.zeros((1, 1000), np.int64)})),
     (BLOCK, Step("normalize", (0,), {"norm": "l3"})),
+    (Shape("labels", 1, "object"), Step("replace", (0,), {"marker": "?", "value": ["a"]})),
+    (Shape("labels", 1, "object"), Step("replace", (0,), {"value": "a"})),
     (BLOCK, Step("spline", (0,), {"degree": 3, "extrapolation": "continue"}, {"knots": np.zeros((2, 7))})),
     (BLOCK, Step("spline", (0,), {"degree": -1, "extrapolation": "continue"}, {"knots": np.zeros((2, 9))})),
     (BLOCK, Step("spline", (0,), {"degree": 1, "extrapolation": "away"}, {"knots": np.zeros((2, 9))})),

@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.impute import MissingIndicator, SimpleImputer
 
 from mlshared._schema import is_missing
+from mlshared.plan import Step
 
 from ._block import UNFILLED, Block, Converter, join
 
@@ -49,8 +50,8 @@ def _missing_indicator(estimator: MissingIndicator, x: Block) -> Block:
 
 def _checked(x: Block, marker: Any, *, objects: bool) -> Block:
     """Refuse what scikit-learn refuses: infinite numbers, and missing ones where others are the marker."""
-    if not is_missing(marker) and x.labelled():
-        x.refuse("a marker among texts")
+    if not is_missing(marker) and x.labelled() and not all(column.label for column in x.columns):
+        x.refuse("a marker among texts and numbers")
     if objects:
         return x
     return x.check(missing=not is_missing(marker))
@@ -73,10 +74,22 @@ def _filled_object(x: Block, value: Any, marker: Any) -> Block:
     (column,) = x.columns
     if not column.label:
         return x if marker is None else x.cast("float64").fill(float(value))
+    plain = value.item() if isinstance(value, np.generic) else value
+    if not is_missing(marker):
+        return _replaced(x, marker, plain)
     if column.fill is not UNFILLED or not _looks_for(x, marker):
         return x
-    plain = value.item() if isinstance(value, np.generic) else value
     return replace(x, columns=(replace(column, fill=plain, origin=None),))
+
+
+def _replaced(x: Block, marker: Any, value: Any) -> Block:
+    """Put a text in the place of another one; NaN is refused beside a marker, None is not."""
+    (column,), (field,) = x.columns, x.fields()
+    if field is None or column.step is None or column.fill is not UNFILLED:
+        x.refuse("a marker among texts that are no field any more")
+    params = {"marker": marker, "value": value, "missing": field.missing != "none"}
+    step = x.builder.add(Step("replace", (column.step,), params))
+    return replace(x, columns=(replace(column, step=step, origin=None),))
 
 
 def _looks_for(x: Block, marker: Any) -> bool:
@@ -98,6 +111,8 @@ def _told(x: Block, marker: Any) -> Block:
             x.refuse("looks for None among numbers")
         return x.missing(marker=None if is_missing(marker) else float(marker))
     (column,) = x.columns
+    if not is_missing(marker):
+        return x.encode([marker], missing=-1, unknown=-1).lookup([[1.0]], [0.0], names=[column.name])
     seen = column.fill is UNFILLED and _looks_for(x, marker)
     codes = x.encode([], missing=-1 if seen else 0, unknown=0)
     return codes.lookup([[0.0]], [1.0], names=[column.name])
