@@ -25,7 +25,9 @@ from mlshared.plan._step import Array, Step
 ELEMENTWISE: Final = frozenset(
     {"check", "cast", "fill", "missing", "affine", "clip", "map", "power", "quantile", "bin", "equal"}
 )
+_MAX_CELLS: Final = 1 << 22
 _ACCEPTING: Final = frozenset({"number", "labels", "gather", "lookup", "onehot"})
+MAX_TRACED: Final = 1 << 18  # columns of a step
 SAMPLE: Final = np.array([-1e300, -1e9, -1e3, -10.0, -1.0, -0.1, 0.0, 0.1, 1.0, 10.0, 1e3, 1e9, 1e300])
 
 
@@ -79,6 +81,9 @@ class NumberSource:
         indicator between two of its points. The sample finds NaN, outside of a function's domain.
         """
         steps = [(self.program.steps[number], column) for number, column in self.path]
+        widths = [self.program.compiled[number].shape.width for number, _ in self.path]
+        if not self.program.tracing.take(len(SAMPLE) * sum(widths) // 64):
+            return False
         sign = np.prod([direction(step, column) for step, column in steps])
         return bool(sign == 1 and (np.diff(self.apply(SAMPLE)) >= 0).all())
 
@@ -139,6 +144,8 @@ Source = NumberSource | CodeSource
 
 def sources(program: Program, number: int) -> tuple[Source, ...] | None:
     """Return where each column of a step comes from, or None if one depends on several fields."""
+    if program.compiled[number].shape.width > MAX_TRACED:
+        return None
     return _Tracer(program).all(number)
 
 
@@ -185,20 +192,25 @@ class _Tracer:
 
     def one(self, number: int, column: int) -> Source | None:
         """Return the source of one column of a step, or None."""
-        step = self.program.steps[number]
-        if step.op == "number":
-            return NumberSource(step.params["field"], self.program, ((number, 0),))
-        if step.op == "gather":
-            source = int(step.arrays["source"][column])
-            return self.one(step.inputs[source], int(step.arrays["column"][column]))
-        if step.op in {"lookup", "onehot"}:
-            return self._looked_up(number, column)
-        if step.op in ELEMENTWISE:
-            found = self.one(step.inputs[0], column)
-            if isinstance(found, NumberSource):
-                return NumberSource(found.field, self.program, (*found.path, (number, column)))
-            if isinstance(found, CodeSource):
-                return self._through(number, column, found)
+        path: list[tuple[int, int]] = []
+        while self.program.tracing.take(1):
+            step = self.program.steps[number]
+            if step.op == "number":
+                path.append((number, 0))
+                return NumberSource(step.params["field"], self.program, tuple(reversed(path)))
+            if step.op in {"lookup", "onehot"}:
+                source = self._looked_up(number, column)
+                for at, place in reversed(path):
+                    source = None if source is None else self._through(at, place, source)
+                return source
+            if step.op == "gather":
+                inner = step.inputs[int(step.arrays["source"][column])]
+                number, column = inner, int(step.arrays["column"][column])
+            elif step.op in ELEMENTWISE:
+                path.append((number, column))
+                number = step.inputs[0]
+            else:
+                return None
         return None
 
     def harmless(self, number: int, passed: set[tuple[int, int]]) -> bool:
@@ -250,6 +262,8 @@ class _Tracer:
         inner = self.one(encode.inputs[0], 0)
         if not isinstance(inner, CodeSource) or lookup.op != "lookup" or not encode.has("values"):
             return None
+        if not self.program.tracing.take(len(encode.arrays["values"]) + len(inner.levels)):
+            return None
         codes = encoding(encode.arrays["values"].tolist())
         missing, unknown = encode.params.get("missing"), encode.params.get("unknown")
         again = [missing if np.isnan(v) else codes.get(v, unknown) for v in inner.values.tolist()]
@@ -257,7 +271,7 @@ class _Tracer:
             return None  # it may refuse
         levels = _column(lookup, column)
         place = np.array([len(levels) - 1 if code == -1 else code for code in again], dtype=np.intp)
-        return replace(inner, levels=levels[place], hot=None)
+        return replace(inner, levels=levels.take(place, mode="clip"), hot=None)
 
     def _through(self, number: int, column: int, source: CodeSource) -> CodeSource | None:
         """Put the values of a looked-up column through one more elementwise step.
@@ -269,6 +283,9 @@ class _Tracer:
         found = self.levels.get(key)
         if found is None:
             width = self.program.compiled[self.program.steps[number].inputs[0]].shape.width
+            cells = len(source.levels) * width
+            if cells > _MAX_CELLS or not self.program.tracing.take(cells // 64):
+                return None
             block = np.repeat(source.levels[:, None], width, axis=1)
             try:
                 found = self.program.compiled[number].run(block)
@@ -321,18 +338,26 @@ def _unkey(keys: Array) -> Array:
     return bits.astype(np.int64).view(np.float64)
 
 
-def thresholds(program: Program) -> dict[str, list[Array]]:
-    """Return the raw values of number fields at which a tree may turn: field -> one array a column made from it."""
+def thresholds(program: Program, most: int) -> dict[str, list[Array]]:
+    """Return raw values of number fields at which a tree may turn: field -> one array a column made from it.
+
+    Args:
+        program: Whose trees.
+        most: Values a column, evenly spread over those there are.
+    """
     finder = _Tracer(program)
     found: dict[str, list[Array]] = {}
     for step in program.steps:
         if step.op not in {"trees", "forest"}:
             continue
         feature, threshold = step.arrays["feature"].reshape(-1), step.arrays["threshold"].reshape(-1)
-        for column in range(program.compiled[step.inputs[0]].shape.width):
+        width = program.compiled[step.inputs[0]].shape.width
+        tests = feature % width  # a forest may read further copies of its columns
+        for column in range(width):
             source = finder.one(step.inputs[0], column)
             if isinstance(source, NumberSource) and source.rises():
-                tested = np.unique(threshold[feature == column].astype(np.float64))
-                raw = source.before(tested[np.isfinite(tested)])
+                tested = np.unique(threshold[tests == column].astype(np.float64))
+                tested = tested[np.isfinite(tested)]
+                raw = source.before(tested[:: len(tested) // most + 1])
                 found.setdefault(source.field, []).append(raw)
     return found
