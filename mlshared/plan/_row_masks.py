@@ -103,7 +103,7 @@ def _masks(program: Program, number: int) -> _Masks | None:
     if not np.isfinite(nodes.value).all() or not np.isfinite(nodes.base).all():
         return None  # NaN is the mark of a refused row
     leaves = _Leaves(nodes)
-    if leaves.words > MAX_WORDS:
+    if leaves.words > MAX_WORDS or _distinct(nodes) * leaves.size > 4 * MAX_TABLE:
         return None
     fields = states(program, before, nodes)
     if not fields or not _fits(fields, leaves, nodes):
@@ -149,6 +149,11 @@ class _Leaves:
         self.outputs = len(nodes.base)
         self.columns = self.outputs + len(nodes.roots) * self.words
 
+    @property
+    def size(self) -> int:
+        """Bytes of one state's masks."""
+        return self.columns * np.dtype(self.dtype).itemsize
+
     def mask(self, at: Array, word: int) -> Array:
         """Return the leaves under nodes as bits of a word of their trees."""
         if self.words == 1:
@@ -174,12 +179,20 @@ class _Leaves:
         return first // (_BITS - 1), first % (_BITS - 1) + 1
 
 
+def _distinct(nodes: Nodes) -> int:
+    """Return how many tests there are that differ: about as many as states, which take longer to find."""
+    split = ~nodes.leaves()
+    feature, threshold = nodes.feature[split], nodes.threshold[split]
+    order = np.lexsort((threshold, feature))
+    feature, threshold = feature[order], threshold[order]
+    return 1 + int(((feature[1:] != feature[:-1]) | (threshold[1:] != threshold[:-1])).sum())
+
+
 def _fits(fields: list[States], leaves: _Leaves, nodes: Nodes) -> bool:
     rows = sum(field.count for field in fields)
     tests = np.bincount(nodes.feature[~nodes.leaves()], minlength=1 + int(nodes.feature.max()))
     work = sum(field.count * int(tests[column]) for field in fields for column in field.values)
-    size = rows * leaves.columns * np.dtype(leaves.dtype).itemsize
-    return size <= MAX_TABLE and work * leaves.words <= _MAX_TESTS
+    return rows * leaves.size <= MAX_TABLE and work * leaves.words <= _MAX_TESTS
 
 
 def _table(fields: list[States], leaves: _Leaves, nodes: Nodes) -> Array:

@@ -55,14 +55,21 @@ class Nodes:
         """Return which nodes are leaves, (nodes,) bool."""
         return np.asarray(self.left == np.arange(len(self.left)))
 
-    def goes_left(self, at: Array, values: Array) -> Array:
-        """Return whether ``values`` go left at the splits ``at``, whose shapes broadcast."""
-        left = np.asarray(values <= self.threshold[at])
+    def goes_left(self, at: Array, values: Array, *, missing: bool = True) -> Array:
+        """Return whether ``values`` go left at the splits ``at``, whose shapes broadcast.
+
+        Args:
+            at: Nodes.
+            values: What they test.
+            missing: Whether any of the values may be NaN.
+        """
+        left = np.asarray(values <= self.threshold.take(at, mode="clip"))
         if len(self.sets):
-            category = self.category[at]
+            category = self.category.take(at, mode="clip")
             left = np.where(category < 0, left, self._listed(category, values))
-        missing = np.isnan(values)
-        return np.where(missing, self.missing_left[at], left) if missing.any() else left
+        if not missing:
+            return left
+        return np.where(np.isnan(values), self.missing_left.take(at, mode="clip"), left)
 
     def _listed(self, category: Array, values: Array) -> Array:
         size = 32 * self.sets.shape[1]
@@ -158,11 +165,13 @@ def _levelled(nodes: Nodes) -> Nodes:
 
 def _sums(nodes: Nodes, x: Array) -> Array:
     at = np.repeat(nodes.roots[None, :], len(x), axis=0)
-    row = np.arange(len(x))[:, None]
+    starts = (np.arange(len(x)) * x.shape[1])[:, None]
+    flat, missing = x.ravel(), bool(np.isnan(x).any())
     for _ in nodes.levels[1:]:
-        left = nodes.goes_left(at, x[row, nodes.feature[at]])
-        at = np.where(left, nodes.left[at], nodes.right[at])
-    found = nodes.value[at].reshape(len(x), -1, len(nodes.base))
+        values = flat.take(nodes.feature.take(at, mode="clip") + starts, mode="clip")
+        left = nodes.goes_left(at, values, missing=missing)
+        at = np.where(left, nodes.left.take(at, mode="clip"), nodes.right.take(at, mode="clip"))
+    found = nodes.value.take(at, mode="clip").reshape(len(x), -1, len(nodes.base))
     start = np.broadcast_to(nodes.base, (len(x), 1, len(nodes.base)))
     with np.errstate(over="ignore", invalid="ignore"):
         return np.asarray(np.concatenate([start, found], axis=1).cumsum(axis=1)[:, -1, :])
