@@ -11,6 +11,7 @@ such a row is left to the definition.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import mul
 from typing import Any, Final
 
 import numpy as np
@@ -25,7 +26,7 @@ Row = Mapping[str, Any]
 Answer = Callable[[Row], Any]
 
 NAN: Final = float("nan")
-MAX_LOOP: Final = 600  # weights in a Python loop; beyond that one numpy product is quicker
+MAX_LOOP: Final = 400  # weights in a Python loop; beyond that one numpy product is quicker
 _ERRORS: Final = (Refused, TypeError, ValueError, OverflowError, ZeroDivisionError, KeyError)
 
 
@@ -123,28 +124,32 @@ def _several_scores(
 
 
 def _by_loop(terms: Terms) -> Callable[[Row], list[float]]:
+    numbers = tuple((f, missing, sub, div) for f, missing, sub, div, _ in terms.scaled)
+    other = tuple((f, missing, of) for f, missing, of, _ in terms.other)
+    columns = [w.tolist() for *_, w in terms.scaled] + [w.tolist() for *_, w in terms.other]
     offset = terms.offset.tolist()
-    numbers = tuple((f, missing, sub, div, w.tolist()) for f, missing, sub, div, w in terms.scaled)
-    other = tuple((f, missing, of, w.tolist()) for f, missing, of, w in terms.other)
+    weights = [[column[output] for column in columns] for output in range(len(offset))]
     encoded = tuple(
         (f, {value: w.tolist() for value, w in table.items()}.get, unknown.tolist())
         for f, table, unknown in terms.encoded
     )
 
     def scores_of(row: Row) -> list[float]:
-        scores: list[float] = offset
-        for name, absent, sub, div, weights in numbers:
+        values = []
+        for name, absent, sub, div in numbers:
             x = row[name]
-            value = absent if x is None else (x - sub) / div
-            scores = [z + value * weight for z, weight in zip(scores, weights)]  # noqa: B905 - time
+            values.append(absent if x is None else (x - sub) / div)
+        for name, absent, of in other:
+            x = row[name]
+            values.append(absent if x is None else of(x))
+        added = [offset]
         for name, weights_of, unlisted in encoded:
-            weights = weights_of(row[name], unlisted)
-            scores = [z + weight for z, weight in zip(scores, weights)]  # noqa: B905
-        for name, absent, of, weights in other:
-            x = row[name]
-            value = absent if x is None else of(x)
-            scores = [z + value * weight for z, weight in zip(scores, weights)]  # noqa: B905
-        return scores
+            added.append(weights_of(row[name], unlisted))
+        # Sums and products stay in C: a fifth of the time of a loop over columns and outputs.
+        return [
+            sum(map(mul, values, of_output), sum(own))
+            for of_output, own in zip(weights, zip(*added))  # noqa: B905 - time
+        ]
 
     return scores_of
 
