@@ -23,6 +23,8 @@ from mlshared.plan import Plan
 from mlshared.plan._row_masks import masked_row
 from trainer.converters import convert
 
+from .exactness import compare
+
 N = 500
 
 
@@ -197,3 +199,20 @@ def test_threads_share_a_plan() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+@pytest.mark.parametrize(
+    "model", [GradientBoostingRegressor(n_estimators=15), HistGradientBoostingRegressor(max_iter=15)]
+)
+def test_thresholds_are_moved_back_to_the_last_bit(model: Any) -> None:
+    """Raw values at each threshold, and their neighbours by one ulp, behind imputation and scaling."""
+    found = frame(5)
+    pipeline = make_pipeline(PREPARED, model).fit(found, target(found))
+    plan = convert(pipeline, found)
+    assert masked(plan)
+    rows = plain(found)
+    around = plan.thresholds(most=3000)
+    assert set(around) == {"a", "b", "c"}
+    assert sum(map(len, around.values())) > 150
+    moved = [{**rows[i % N], name: value} for name in around for i, value in enumerate(around[name])]
+    compare(pipeline, found, moved)
