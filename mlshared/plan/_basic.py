@@ -51,6 +51,8 @@ def gather(step: Step, inputs: tuple[Shape, ...]) -> Compiled:
     source = indices(step, "source", step.array("source", None, dtype="int64"), len(inputs))
     column = step.array("column", len(source), dtype="int64")
     starts = np.cumsum([0, *(shape.width for shape in inputs)])
+    if int(starts[-1]) > MAX_WIDTH:
+        raise IntegrityError(f"step 'gather' joins {int(starts[-1]):,} columns")
     widths = np.array([shape.width for shape in inputs])
     if column.size and (int(column.min()) < 0 or bool((column >= widths[source]).any())):
         raise IntegrityError("step 'gather' points outside of its blocks")
@@ -247,7 +249,7 @@ def decide(step: Step, inputs: tuple[Shape, ...]) -> Compiled:
     rule = step.choice("rule", ("argmax", "positive", "not_negative", "above", "at_least"))
     if rule in {"positive", "not_negative"} and shape.width != 1:
         raise IntegrityError(f"step 'decide': {rule} takes one score")
-    gives = Shape("codes", 1, "int64")
+    gives = Shape("codes", 1, "int64", shape.width if rule == "argmax" else 2)
     if rule == "argmax":
         return Compiled(gives, lambda x: x.argmax(axis=1)[:, None])
     if rule == "positive":

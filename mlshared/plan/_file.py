@@ -24,6 +24,7 @@ Array = NDArray[Any]
 ALIGNMENT: Final = 64
 MAX_HEADER_BYTES: Final = 16 * 1024 * 1024
 MAX_TENSORS: Final = 100_000
+MAX_ELEMENTS: Final = 2**36
 _DTYPES: Final[dict[str, np.dtype[Any]]] = {
     name: np.dtype(code)
     for name, code in {
@@ -84,10 +85,16 @@ def _tensors(header: dict[str, Any], body: memoryview) -> dict[str, Array]:
             dtype, shape, (start, end) = _DTYPES[tensor["dtype"]], tensor["shape"], tensor["data_offsets"]
         except (KeyError, TypeError, ValueError) as error:
             raise IntegrityError(f"tensor {name[:80]!r} is not described") from error
-        if not all(type(n) is int and n >= 0 for n in (start, end, *shape)) or len(shape) > 4:
+        if (
+            not isinstance(shape, list)
+            or len(shape) > 4
+            or not all(type(n) is int and n >= 0 for n in (start, end, *shape))
+        ):
             raise IntegrityError(f"tensor {name[:80]!r} has no usable shape")
         if start != expected or end > len(body) or end - start != math.prod(shape) * dtype.itemsize:
             raise IntegrityError(f"tensor {name[:80]!r} does not lie where it should")
+        if math.prod(max(n, 1) for n in shape) > MAX_ELEMENTS:  # an axis of 0 makes any other cost nothing
+            raise IntegrityError(f"tensor {name[:80]!r} has an axis longer than any file")
         if start % dtype.itemsize:
             # numpy copies a misaligned array at every take: 200 us in the place of one.
             raise IntegrityError(f"tensor {name[:80]!r} is not aligned")

@@ -9,15 +9,22 @@ A step names earlier steps only, so that no cycle can be written. Parsing checks
 itself when it is compiled.
 """
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
+
+import numpy as np
 
 from mlshared.errors import IntegrityError, UnsupportedFormat
 from mlshared.plan._ops import FORMAT, ON_COUNTS, OPS
-from mlshared.plan._step import Array, Compiled, Shape, Step
+from mlshared.plan._step import MAX_WIDTH, Array, Compiled, Shape, Step
 
 MAX_STEPS: Final = 100_000
+MAX_DEPTH: Final = 400  # steps in a chain: ways of answering a row nest calls along it
+MAX_CELLS: Final = 1 << 25  # columns of all blocks together, held at once for each row
+MAX_CHARACTERS: Final = 1 << 24  # of the classes of a target, padded as numpy does
+_DTYPE: Final = re.compile(r"bool|u?int(8|16|32|64)|float(16|32|64)|object|[<>=|]?U[0-9]{1,8}", re.ASCII)
 FORMS: Final = ("column", "block", "labels", "list")
 METHODS: Final = ("predict", "predict_proba", "decision_function", "transform")
 
@@ -40,13 +47,37 @@ class Output:
     dtype: str
 
 
+@dataclass(slots=True)
+class Budget:
+    """How much more may be done to find a fast way of answering; a plan could be made to take hours.
+
+    Attributes:
+        left: Columns followed through a step, or 64 numbers computed.
+    """
+
+    left: int = 1 << 24
+
+    def take(self, much: int) -> bool:
+        """Return whether there is so much left, and take it."""
+        self.left -= much
+        return self.left >= 0
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A checked program."""
+    """A checked program.
+
+    Attributes:
+        steps: In order.
+        compiled: Each of them.
+        outputs: By method.
+        tracing: What may be spent, at load, on finding fast ways of answering.
+    """
 
     steps: tuple[Step, ...]
     compiled: tuple[Compiled, ...]
     outputs: dict[str, Output]
+    tracing: Budget = field(default_factory=Budget)
 
 
 def parse_program(program: Mapping[str, Any], arrays: Mapping[str, Array]) -> Program:
@@ -66,10 +97,16 @@ def parse_program(program: Mapping[str, Any], arrays: Mapping[str, Array]) -> Pr
         raise IntegrityError("the plan has no steps, or too many")
     steps: list[Step] = []
     compiled: list[Compiled] = []
+    depths: list[int] = []
+    cells = 0
     for raw in raw_steps:
         step = _step(raw, len(steps), arrays)
         compiled.append(compile_step(step, tuple(compiled[i].shape for i in step.inputs)))
         steps.append(step)
+        depths.append(1 + max((depths[i] for i in step.inputs), default=0))
+        cells += compiled[-1].shape.width if compiled[-1].shape.kind == "block" else 0
+        if depths[-1] > MAX_DEPTH or cells > MAX_CELLS:
+            raise IntegrityError(f"the plan is too large by its step {len(steps) - 1}, {step.op[:40]!r}")
     outputs = {method: _output(method, raw, compiled) for method, raw in raw_outputs.items()}
     if not outputs:
         raise IntegrityError("the plan answers no method")
@@ -88,7 +125,12 @@ def compile_step(step: Step, inputs: tuple[Shape, ...]) -> Compiled:
         raise UnsupportedFormat(f"the plan has a step {step.op[:40]!r}, unknown here: upgrade mlshared")
     if any(shape.kind == "counts" for shape in inputs):
         make = ON_COUNTS.get(step.op, make)
-    return make(step, inputs)
+    if any(shape.kind == "block" and not shape.width for shape in inputs):
+        raise IntegrityError(f"step {step.op[:40]!r} takes a block of no columns")
+    compiled = make(step, inputs)
+    if compiled.shape.width > MAX_WIDTH:
+        raise IntegrityError(f"step {step.op[:40]!r} gives {compiled.shape.width:,} columns")
+    return compiled
 
 
 def _step(raw: Any, number: int, arrays: Mapping[str, Array]) -> Step:
@@ -120,13 +162,34 @@ def _output(method: str, raw: Any, compiled: list[Compiled]) -> Output:
     wanted = "codes" if form == "labels" else "block"
     if any(shape.kind != wanted or (form == "column" and shape.width != 1) for shape in shapes):
         raise IntegrityError(f"the plan's answer to {method!r} is not of the kind it says")
-    if form == "labels" and (
-        len(classes) != len(steps) or not all(isinstance(c, list) and c for c in classes)
-    ):
-        raise IntegrityError(f"the plan's answer to {method!r} lists no classes")
     if form == "block" and len(steps) != 1:
         raise IntegrityError(f"the plan's answer to {method!r} has several blocks")
     dtype = raw.get("dtype", "float64")
-    if not isinstance(dtype, str) or len(dtype) > 20:
+    if not isinstance(dtype, str) or not _DTYPE.fullmatch(dtype):
         raise IntegrityError(f"the plan's answer to {method!r} has no dtype")
+    if form == "labels":
+        _check_classes(method, classes, dtype, shapes)
+    elif classes:
+        raise IntegrityError(f"the plan's answer to {method!r} has classes, and is none")
     return Output(form, tuple(steps), tuple(tuple(each) for each in classes), dtype)
+
+
+def _check_classes(method: str, classes: Any, dtype: str, shapes: list[Shape]) -> None:
+    """Check that every code of each step has its class, and that numpy can hold the classes."""
+    wrong = IntegrityError(f"the plan's answer to {method!r} does not list its classes")
+    if not isinstance(classes, list) or len(classes) != len(shapes):
+        raise wrong
+    longest = int(dtype.rpartition("U")[2]) if "U" in dtype else 1
+    for each, shape in zip(classes, shapes, strict=True):
+        if (
+            not isinstance(each, list)
+            or not 0 < shape.codes <= len(each)
+            or longest * len(each) > MAX_CHARACTERS
+        ):
+            raise wrong
+        if any(isinstance(value, list | dict) for value in each):
+            raise wrong
+        try:
+            np.array(each, dtype=dtype)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise wrong from error

@@ -21,11 +21,19 @@ MAX_WIDTH: Final = 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a step gives: its kind, dtype and width."""
+    """What a step gives.
+
+    Attributes:
+        kind: Of value.
+        width: Columns.
+        dtype: Of a block.
+        codes: Of codes that are decided, how many there are: each is below; 0 if that is not known.
+    """
 
     kind: Kind
     width: int
     dtype: str = "float64"
+    codes: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
