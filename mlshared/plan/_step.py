@@ -17,6 +17,7 @@ Array = NDArray[Any]
 Kind = Literal["block", "codes", "labels", "tokens", "counts"]
 
 MAX_WIDTH: Final = 4_000_000
+MAX_FLOAT: Final = float(np.finfo(np.float64).max)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ class Step:
             IntegrityError: If it is none.
         """
         value = self.params.get(name)
+        low, high = max(low, -MAX_FLOAT), min(high, MAX_FLOAT)  # of an int that no float holds, numpy raises
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
             raise IntegrityError(f"step {self.op!r}: {name} is {str(value)[:40]!r}, not a number there")
         return value
