@@ -123,4 +123,4 @@ def test_one_hot_columns_know_their_encoder_through_later_steps():
         assert isinstance(source, CodeSource)
         assert source.encoder == found[0].encoder
         codes = [source.codes[value] for value in "xyz"]
-        np.testing.assert_array_equal(source.values.take(codes), reference[:, column])
+        np.testing.assert_array_equal(np.take(source.values, codes), reference[:, column])
