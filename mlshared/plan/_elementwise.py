@@ -4,6 +4,7 @@ Column j of the output depends on column j of the input alone: fast ways of answ
 Each keeps the dtype of its input, and passes NaN on unless it says otherwise.
 """
 
+from collections.abc import Callable
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -58,9 +59,9 @@ def power(step: Step, inputs: tuple[Shape, ...]) -> Compiled:
     ``yeo_johnson`` and ``box_cox`` as `scipy.stats.yeojohnson` and `scipy.special.boxcox` compute them.
     """
     shape = only(step, inputs)
-    kind = step.choice("kind", ("yeo_johnson", "box_cox"))
+    kind = step.choice("kind", tuple(_POWERS))
     lambdas = step.array("lambdas", shape.width, dtype=shape.dtype)
-    function = _yeo_johnson if kind == "yeo_johnson" else _box_cox
+    function = _POWERS[kind]
 
     def run(x: Array) -> Array:
         with np.errstate(all="ignore"):
@@ -94,6 +95,18 @@ def _yeo_johnson(x: Array, lambdas: Array) -> Array:
     return np.where(up, bent, -bent)
 
 
+def _yeo_johnson_plain(x: Array, lambdas: Array) -> Array:
+    """Return the same as scikit-learn before 1.9 computes it: ``((x + 1) ** l - 1) / l``."""
+    one, epsilon = x.dtype.type(1), np.spacing(1.0)
+    up = x >= 0
+    factor = np.where(up, lambdas, 2 - lambdas)
+    straight = np.where(up, np.abs(lambdas) < epsilon, np.abs(lambdas - 2) <= epsilon)
+    size = np.where(up, x, -x)
+    bent = (np.power(size + one, factor) - one) / np.where(straight, one, factor)
+    found = np.where(straight, np.log1p(size), bent)
+    return np.where(up, found, -found)
+
+
 def _box_cox(x: Array, lambdas: Array) -> Array:
     """Return ``expm1(log(x) * l) / l``, or log(x) where l is 0; computed in float64, as scipy does."""
     factor = lambdas.astype(np.float64)
@@ -104,6 +117,13 @@ def _box_cox(x: Array, lambdas: Array) -> Array:
     large = np.sign(factor) * np.exp(scaled - np.log(np.abs(safe))) - 1 / safe
     bent = np.where(scaled < 709.78, np.expm1(scaled) / safe, large)
     return np.where(straight, size, bent).astype(x.dtype)
+
+
+_POWERS: Final[dict[str, Callable[[Array, Array], Array]]] = {
+    "yeo_johnson": _yeo_johnson,
+    "yeo_johnson_plain": _yeo_johnson_plain,
+    "box_cox": _box_cox,
+}
 
 
 def quantile(step: Step, inputs: tuple[Shape, ...]) -> Compiled:

@@ -107,7 +107,8 @@ def _power_transformer(estimator: PowerTransformer, x: Block) -> Block:
     x = x.check(missing=False)
     if estimator.method == "box-cox":
         x = x.apply("positive")
-    kind = "box_cox" if estimator.method == "box-cox" else "yeo_johnson"
+    plain = hasattr(estimator, "_yeo_johnson_transform")  # before scikit-learn 1.9
+    kind = "box_cox" if estimator.method == "box-cox" else "yeo_johnson_plain" if plain else "yeo_johnson"
     x = x.apply("power", arrays={"lambdas": lambdas}, kind=kind)
     return _standard_scaler(estimator._scaler, x) if estimator.standardize else x  # noqa: SLF001
 
