@@ -11,11 +11,13 @@ one of the tied, which is counted. A row that scikit-learn refuses, the plan ref
 import time
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
 
 from mlshared._frames import frame
 from mlshared._schema import Schema
@@ -68,59 +70,91 @@ def compare(
     Raises:
         NotExact: At the first difference.
     """
-    reference = _Reference(estimator, schema)
-    rows = reference.answered(rows)
-    ties = 0
-    for method in plan.methods:
-        ties += _compare_method(reference, plan, method, rows, rounding=rounding)
+    method = "predict" if hasattr(estimator, "predict") else "transform"
+    asked = _Asked(estimator, schema, rows)
+    if asked.answer(method) is None:
+        asked = _Asked(estimator, schema, asked.answered(method))
+    ties = _compare_rows(asked, plan, rounding=rounding)
     for row in wild:
-        _compare_wild(reference, plan, row, rounding=rounding)
+        _compare_wild(_Asked(estimator, schema, [row]), plan, rounding=rounding)
     method = "predict_proba" if "predict_proba" in plan.methods else plan.methods[0]
     one = plan.one(method)
-    quick = _median(lambda row: one(schema.row(row)), [*rows[:TIMED_ROWS]] * 2)
-    slow = _median(lambda row: reference.ask(method, [row]), rows[:SINGLE_ROWS])
-    return Comparison(len(rows), ties, quick, slow)
+    quick = _median(lambda row: one(schema.row(row)), [*asked.rows[:TIMED_ROWS]] * 2)
+    slow = _median(lambda row: _answer(estimator, method, frame([row], schema)), asked.rows[:SINGLE_ROWS])
+    return Comparison(len(asked.rows), ties, quick, slow)
 
 
-class _Reference:
-    """The fitted estimator, asked as it was trained to be."""
+class _Asked:
+    """Some rows, and what the reference answers to them; nothing is asked twice.
 
-    def __init__(self, estimator: Any, schema: Schema) -> None:
+    The frame is built once, and so is what the last step of a Pipeline is given: every method begins alike.
+    """
+
+    def __init__(self, estimator: Any, schema: Schema, rows: Sequence[Row]) -> None:
         self.estimator = estimator
+        self.rows = rows
         self._schema = schema
+        self._prepared: tuple[Any, Any] | None = None
+        self._answers: dict[str, Any] = {}
 
-    def ask(self, method: str, rows: Sequence[Row]) -> Any:
-        """Return its answer to checked rows; None if it refuses any of them."""
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            try:
-                found = getattr(self.estimator, method)(frame(list(rows), self._schema))
-            except _REFUSALS:
-                return None
-        return found.toarray() if hasattr(found, "toarray") else found
+    def answer(self, method: str) -> Any:
+        """Return its answer to the rows; None if it refuses any of them."""
+        if method not in self._answers:
+            if self._prepared is None:
+                self._prepared = _prepared(self.estimator, frame(list(self.rows), self._schema))
+            last, x = self._prepared
+            self._answers[method] = None if x is None else _answer(last, method, x)
+        return self._answers[method]
 
-    def answered(self, rows: Sequence[Row]) -> list[Row]:
+    def answered(self, method: str) -> list[Row]:
         """Return the rows it answers; asked one by one only where it does not answer them all."""
-        method = "predict" if hasattr(self.estimator, "predict") else "transform"
-        if self.ask(method, rows) is not None:
-            return list(rows)
-        if len(rows) == 1:
+        if self.answer(method) is not None:
+            return list(self.rows)
+        if len(self.rows) == 1:
             return []
-        half = len(rows) // 2
-        return [*self.answered(rows[:half]), *self.answered(rows[half:])]
+        half = len(self.rows) // 2
+        halves = self.rows[:half], self.rows[half:]
+        return [row for part in halves for row in _Asked(self.estimator, self._schema, part).answered(method)]
+
+
+def _prepared(estimator: Any, x: Any) -> tuple[Any, Any]:
+    """Return what is asked, and what it is given: of a Pipeline the last step; None where rows are refused."""
+    if type(estimator) is not Pipeline or len(estimator.steps) == 1:
+        return estimator, x
+    last = estimator.steps[-1][1]
+    return (estimator, x) if isinstance(last, str) else (last, _answer(estimator[:-1], "transform", x))
+
+
+def _answer(estimator: Any, method: str, x: Any) -> Any:
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        try:
+            return getattr(estimator, method)(x)
+        except _REFUSALS:
+            return None
+
+
+def _compare_rows(asked: _Asked, plan: Plan, *, rounding: bool) -> int:
+    with np.errstate(all="ignore"):
+        try:
+            tables = plan.every(asked.rows)
+            singles = {method: [*map(plan.one(method), asked.rows)] for method in plan.methods}
+        except InputError as error:
+            raise NotExact(f"the plan refuses a row that scikit-learn answers: {error}") from error
+    ties = 0
+    for method in plan.methods:
+        ways = {"a table": tables[method], "single rows": singles[method]}
+        ties += _compare_method(asked, plan, method, ways, rounding=rounding)
+    return ties
 
 
 def _compare_method(
-    reference: _Reference, plan: Plan, method: str, rows: list[Row], *, rounding: bool
+    asked: _Asked, plan: Plan, method: str, ways: dict[str, Any], *, rounding: bool
 ) -> int:
-    wanted = reference.ask(method, rows)
-    one = plan.one(method)
-    with np.errstate(all="ignore"):
-        try:
-            ways = {"a table": plan.rows(method, rows), "single rows": [one(row) for row in rows]}
-        except InputError as error:
-            raise NotExact(f"{method}: the plan refuses a row that scikit-learn answers: {error}") from error
-    scores = _scores(reference, plan, rows) if method == "predict" else None
+    wanted = asked.answer(method)
+    if hasattr(wanted, "toarray"):
+        wanted = wanted.toarray()
+    scores = _scores(asked, plan) if method == "predict" else None
     ties = 0
     for way, found in ways.items():
         where = f"{method} of {way}"
@@ -135,18 +169,21 @@ def _compare_method(
     return ties
 
 
-def _compare_wild(reference: _Reference, plan: Plan, row: Row, *, rounding: bool) -> None:
+def _compare_wild(asked: _Asked, plan: Plan, *, rounding: bool) -> None:
     for method in plan.methods:
-        if reference.ask(method, [row]) is not None:
-            _compare_method(reference, plan, method, [row], rounding=rounding)
-            continue
-        for ask in (lambda row, m=method: plan.rows(m, [row]), plan.one(method)):
-            try:
-                with np.errstate(all="ignore"):
-                    ask(row)
-            except InputError:
-                continue
-            raise NotExact(f"{method}: the plan answers a row that scikit-learn refuses")
+        one, ways = plan.one(method), {}
+        with np.errstate(all="ignore"):
+            with suppress(InputError):
+                ways["a table"] = plan.rows(method, asked.rows)
+            with suppress(InputError):
+                ways["single rows"] = [one(row) for row in asked.rows]
+        if asked.answer(method) is None:
+            if ways:
+                raise NotExact(f"{method}: the plan answers a row that scikit-learn refuses")
+        elif len(ways) < 2:
+            raise NotExact(f"{method}: the plan refuses a row that scikit-learn answers")
+        else:
+            _compare_method(asked, plan, method, ways, rounding=rounding)
 
 
 def _compare_numbers(where: str, wanted: Array, found: Array, method: str, *, rounding: bool) -> None:
@@ -186,16 +223,16 @@ def _compare_labels(where: str, wanted: Array, found: Array, scores: Array) -> i
     return int(differ.sum())
 
 
-def _scores(reference: _Reference, plan: Plan, rows: list[Row]) -> Array | None:
+def _scores(asked: _Asked, plan: Plan) -> Array | None:
     """Return scikit-learn's scores, shape (n,) or (n, classes), if it is a classifier; else None."""
-    if not hasattr(reference.estimator, "classes_"):
+    if not hasattr(asked.estimator, "classes_"):
         return None
     for method in ("decision_function", "predict_proba"):
         if method in plan.methods:
-            found = reference.ask(method, rows)
+            found = asked.answer(method)
             if isinstance(found, np.ndarray) and found.dtype.kind == "f":
                 return found
-    return np.tile([0.0, 1.0], (len(rows), 1))
+    return np.tile([0.0, 1.0], (len(asked.rows), 1))
 
 
 def _tied(scores: Array) -> Array:

@@ -69,7 +69,9 @@ def _data_rows(X: Any, schema: Schema) -> list[Row]:  # noqa: N803
     if schema.input == "text":
         return schema.rows([str(text) for text in list(X)[::every][:DATA_ROWS]])
     if hasattr(X, "iloc"):
-        return schema.rows(X[list(schema.names)].iloc[::every].iloc[:DATA_ROWS].to_dict("records"))
+        part = X[list(schema.names)].iloc[::every].iloc[:DATA_ROWS].astype(object)
+        # None is what is checked fastest; NaN, NA and NaT are the same missing value at the door.
+        return schema.rows(part.where(part.notna(), None).to_dict("records"))
     part = X[::every][:DATA_ROWS]
     values = part.toarray() if hasattr(part, "toarray") else np.asarray(part)
     return schema.rows([dict(zip(schema.names, row, strict=True)) for row in values.tolist()])

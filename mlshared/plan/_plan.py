@@ -45,8 +45,12 @@ class Plan:
     @property
     def fields(self) -> tuple[str, ...]:
         """The fields it reads, in order of first use."""
-        named = [step.params["field"] for step in self.program.steps if step.op in READS]
-        return tuple(dict.fromkeys(named))
+        return tuple(dict.fromkeys(field for field, _ in self.reads))
+
+    @property
+    def reads(self) -> tuple[tuple[str, str], ...]:
+        """Each field and how it is read, ``number`` or ``labels``; a field may be read twice."""
+        return tuple((step.params["field"], step.op) for step in self.program.steps if step.op in READS)
 
     def run(self, method: str, columns: Mapping[str, Any]) -> Any:
         """Return the answer to n rows, as the estimator returns it: an array, or a list of them.
@@ -55,11 +59,17 @@ class Plan:
             method: One of `methods`.
             columns: Field -> its n checked values.
         """
-        return _shaped(self.program.outputs[method], self._values(method, columns))
+        return _shaped(self.program.outputs[method], self._values(self._needed[method], columns))
 
     def rows(self, method: str, rows: Sequence[Row]) -> Any:
         """Return the same for checked rows."""
-        return self.run(method, {name: [row[name] for row in rows] for name in self.fields})
+        return self.run(method, self._columns(rows))
+
+    def every(self, rows: Sequence[Row]) -> dict[str, Any]:
+        """Return what `rows` returns for each method; the steps that methods share run once."""
+        needed = sorted(set().union(*self._needed.values()))
+        values = self._values(needed, self._columns(rows))
+        return {method: _shaped(output, values) for method, output in self.program.outputs.items()}
 
     def one(self, method: str) -> Callable[[Row], Any]:
         """Return the function that answers one checked row in plain Python.
@@ -77,7 +87,7 @@ class Plan:
             most: Values a field, about.
         """
         found = {}
-        for field, raw in thresholds(self.program).items():
+        for field, raw in thresholds(self.program, most).items():
             values = np.unique(np.concatenate(raw))
             values = values[np.isfinite(values)]
             values = values[:: max(1, 3 * len(values) // most)]
@@ -85,9 +95,12 @@ class Plan:
             found[field] = np.concatenate(around).tolist()
         return found
 
-    def _values(self, method: str, columns: Mapping[str, Any]) -> dict[int, Any]:
+    def _columns(self, rows: Sequence[Row]) -> dict[str, list[Any]]:
+        return {name: [row[name] for row in rows] for name in self.fields}
+
+    def _values(self, needed: Sequence[int], columns: Mapping[str, Any]) -> dict[int, Any]:
         values: dict[int, Any] = {}
-        for i in self._needed[method]:
+        for i in needed:
             step, compiled = self.program.steps[i], self.program.compiled[i]
             if step.op in READS:
                 values[i] = compiled.run(columns[step.params["field"]])
@@ -102,10 +115,10 @@ class Plan:
 
     def _plainly(self, method: str, output: Output) -> Callable[[Row], Any]:
         """Answer one row by the definition: numpy over arrays of one row."""
-        names = self.fields
+        names, needed = self.fields, self._needed[method]
 
         def answer(row: Row) -> Any:
-            values = self._values(method, {name: (row[name],) for name in names})
+            values = self._values(needed, {name: (row[name],) for name in names})
             found = _shaped(output, values)
             return [each[0].tolist() for each in found] if isinstance(found, list) else found[0].tolist()
 
