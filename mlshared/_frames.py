@@ -84,13 +84,23 @@ def table(x: Any, schema: Schema) -> Any:
     """
     if schema.input == "text":
         return _texts(x, schema)
+    return _assembled(columns(x, schema), schema, x.index if _is_pandas(x, "DataFrame") else None)
+
+
+def columns(x: Any, schema: Schema) -> dict[str, Any]:
+    """Return the columns of the same by field, and no frame of them: an array of numbers needs no pandas.
+
+    Arguments and errors are those of `table`.
+    """
+    if schema.input == "text":
+        return {schema.names[0]: _texts(x, schema)}
     if _is_pandas(x, "DataFrame"):
-        given, index = _by_name(x, schema), x.index
+        given = _by_name(x, schema)
     elif isinstance(x, np.ndarray):
-        given, index = _by_position(x, schema), None
+        given = _by_position(x, schema)
     else:
         raise _no_table(x)
-    return _assembled({f.name: _checked(f, given[f.name], schema) for f in schema.fields}, schema, index)
+    return {field.name: _checked(field, given[field.name], schema) for field in schema.fields}
 
 
 def _pandas() -> ModuleType:

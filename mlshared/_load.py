@@ -34,11 +34,12 @@ from mlshared.errors import (
 from mlshared.events import Hook
 from mlshared.manifest import Artifact, Manifest, Stored
 from mlshared.model import ModelVersion, RowFunction
-from mlshared.plan import load_plan
+from mlshared.plan import Plan, load_plan
 from mlshared.settings import Settings
 from mlshared.store import Store, open_manifest
 
 KNOWN_KINDS: Final = _artifact.ESTIMATOR_KINDS | {"plan", "golden", "categories"}
+TEXTS: Final = frozenset({"category", "text"})
 PLAN_TOLERANCE: Final = 1e-9
 MAPPED_FROM_BYTES: Final = 16 * 1024 * 1024
 ESTIMATOR_TOLERANCE: Final = 1e-6
@@ -191,11 +192,17 @@ def _predictor(bundle: Bundle, schema: Schema, settings: Settings) -> PlanPredic
     if "plan" in bundle.blobs:
         plan = load_plan(bundle.blobs["plan"])
         lacking = set(bundle.manifest.methods) - set(plan.methods)
-        if lacking or not set(plan.fields) <= set(schema.names):
+        if lacking or not _read_as_checked(plan, schema):
             raise IntegrityError("the plan does not answer what the manifest says it does")
         return PlanPredictor(plan, schema, LazyEstimator(), min_rows=settings.estimator_min_rows)
     kind = next(kind for kind in sorted(_artifact.ESTIMATOR_KINDS) if kind in bundle.blobs)
     return _estimator_predictor(bytes(bundle.blobs[kind]), kind, schema, settings)
+
+
+def _read_as_checked(plan: Plan, schema: Schema) -> bool:
+    """Return whether every field the plan reads is one of the schema's, and of the kind it is read as."""
+    texts = {field.name: field.value_type in {"str", None} and field.kind in TEXTS for field in schema.fields}
+    return all(texts.get(field) == (op == "labels") for field, op in plan.reads)
 
 
 def _estimator_predictor(data: bytes, kind: str, schema: Schema, settings: Settings) -> EstimatorPredictor:

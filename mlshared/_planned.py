@@ -92,15 +92,15 @@ class PlanPredictor:
             if self.lazy.predictor is not None:
                 return self.lazy.predictor.table(method, table)
             self.lazy.wanted = self.lazy.problem is None
-        return self.plan.run(method, self._columns(_frames.table(table, self._schema)))
+        return self.plan.run(method, self._columns(_frames.columns(table, self._schema)))
 
-    def _columns(self, checked: Any) -> dict[str, Any]:
-        """Return a checked table by field: numbers as an array with NaN, texts as a list with None."""
-        if isinstance(checked, list):
-            return {self._schema.names[0]: checked}
+    def _columns(self, checked: dict[str, Any]) -> dict[str, Any]:
+        """Return checked columns by field: numbers as an array with NaN, texts as a list with None."""
+        if self._schema.input == "text":
+            return checked
         columns = {}
-        for position, field in enumerate(self._schema.fields):
-            column = checked[:, position] if isinstance(checked, np.ndarray) else checked[field.name]
+        for field in self._schema.fields:
+            column = checked[field.name]
             if field.kind in {"number", "boolean"} or field.value_type in {"int", "float"}:
                 columns[field.name] = _numbers(column)
             else:
@@ -109,9 +109,9 @@ class PlanPredictor:
 
 
 def _numbers(column: Any) -> Any:
-    if isinstance(column, np.ndarray):
-        return column.astype(np.float64)
     if str(column.dtype) in {"object", "category"}:
         values = [np.nan if is_missing(value) else value for value in column.tolist()]
         return np.array(values, dtype=np.float64)
+    if isinstance(column, np.ndarray):
+        return column.astype(np.float64)
     return column.to_numpy(dtype=np.float64, na_value=np.nan)
