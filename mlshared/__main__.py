@@ -74,16 +74,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _load(options: argparse.Namespace, settings: dict[str, Any]) -> ModelVersion:
+def _load(options: argparse.Namespace, settings: dict[str, Any], *, to_disk: bool = False) -> ModelVersion:
     features = _imported(options.features, ":") if options.features else None
     with Client(**{**settings, "poll_seconds": 0}) as client:
         model = client.model(options.ref, features=features)
         model.refresh(timeout_seconds=WAIT_SECONDS)
+        if to_disk and (problem := model.status().cache_problem):
+            raise ConfigError(f"{model.current.ref} loads, and is not kept for the next process: {problem}")
         return model.current
 
 
 def _fetch(options: argparse.Namespace, settings: dict[str, Any]) -> None:
-    version = _load(options, settings)
+    version = _load(options, settings, to_disk=True)
     print(f"{version.ref} is in this host's cache")
 
 

@@ -155,8 +155,18 @@ class AliasLog:
             self._find_head(store)
             self._listed = True
             return
+        self._ask_on(store)
         if self._clock() - self._confirmed > CONFIRM_SECONDS:
-            self._confirm_head(store)
+            self._confirm_head(store)  # last, so that what it raises does not keep newer entries out
+
+    def remember(self) -> None:
+        """Write accepted entries to the cache, oldest first."""
+        for stored in self._unremembered:
+            self._cached.remember(stored.entry.number, stored.raw)
+        self._unremembered.clear()
+
+    def _ask_on(self, store: Store) -> None:
+        assert self.head is not None
         number = self.head.entry.number + 1
         while number <= self.head.entry.number + LOOK_AHEAD:
             try:
@@ -169,12 +179,6 @@ class AliasLog:
             if not self._judge(raw, number):
                 return
             number += 1
-
-    def remember(self) -> None:
-        """Write accepted entries to the cache, oldest first."""
-        for stored in self._unremembered:
-            self._cached.remember(stored.entry.number, stored.raw)
-        self._unremembered.clear()
 
     def _judge(self, raw: bytes, number: int) -> bool:
         """Accept an entry, or count a look at an invalid one; return whether to ask for the next number."""
@@ -234,7 +238,9 @@ class AliasLog:
                 self.problem = error
             if self.head and self.head.entry.number == number:
                 return
-        if self.head is None and self.problem is None:
+        if self.head is None:
+            if self.problem is not None:
+                raise self.problem  # a failed look: it is told, and the next one is later
             if numbers:
                 raise NotPublished(
                     f"the log of {self._ref} ends with entry {max(numbers)}, "
