@@ -226,18 +226,7 @@ class AliasLog:
             numbers = list(range(1, self._gallop(store, max(known, self._floor)) + 1))
         if known > max(numbers, default=0):
             raise StorageError(f"the log of {self._ref} ends before entry {known}, which was accepted before")
-        for number in reversed([n for n in numbers if n >= self._floor and n > known]):
-            raw = store.release_bytes(model, alias, number)
-            if raw is None:
-                continue
-            try:
-                stored = self._open(raw, number)
-                self._check_previous(store, stored.entry)
-                self._accept(stored, fresh=True)
-            except ArtifactError as error:
-                self.problem = error
-            if self.head and self.head.entry.number == number:
-                return
+        self._accept_newest(store, [n for n in reversed(numbers) if n >= self._floor and n > known])
         if self.head is None:
             if self.problem is not None:
                 raise self.problem  # a failed look: it is told, and the next one is later
@@ -247,6 +236,29 @@ class AliasLog:
                     f"below the floor {self._floor} in the settings"
                 )
             raise NotPublished(f"no release of {self._ref} in the store: train and release one first")
+
+    def _accept_newest(self, store: Store, numbers: list[int]) -> None:
+        """Accept the first valid entry of these, the highest first."""
+        model, alias = self._ref.model, self._ref.alias
+        rootless: Stored[Release] | None = None
+        for number in numbers:
+            raw = store.release_bytes(model, alias, number)
+            if raw is None:
+                continue
+            try:
+                stored = self._open(raw, number)
+                self._check_previous(store, stored.entry)
+            except ArtifactError as error:
+                self.problem = error
+                continue
+            if stored.entry.rootless and self.head is None:
+                rootless = stored  # in force only if nothing valid lies below
+                continue
+            self._accept(stored, fresh=True)
+            if self.head and self.head.entry.number == number:
+                return
+        if self.head is None and rootless is not None:
+            self._accept(rootless, fresh=True)
 
     def _check_previous(self, store: Store, entry: Release) -> None:
         """Refuse an entry that a reader who followed the log would: one that follows what is not there.

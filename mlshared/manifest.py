@@ -245,6 +245,14 @@ class Release(Entry):
     fresh_for_seconds: float | None = None
     reset: bool = False
 
+    @property
+    def rootless(self) -> bool:
+        """Whether it follows no entry although it is not number 1: valid only with no valid entry below it.
+
+        So begins a log whose first number was taken by what is no entry.
+        """
+        return self.prev is None and self.number > 1 and not self.reset
+
 
 class Lease(Entry):
     """Who is retraining a model now: the lease itself (beat 0), a beat, or its end."""

@@ -397,3 +397,22 @@ def test_a_new_reader_ends_where_one_who_followed_does(store, cache):
     log = following(cache)
     log.look(store)
     assert log.head.entry.number == 2
+
+
+def test_a_log_that_begins_with_a_bad_entry(store, cache):
+    """The first valid entry follows none, and the log goes on from it."""
+    spoil(store, 1)
+    first = release(2, version=2, manifest_sha256=B)
+    put(store, first, release(3, prev=first, version=3, manifest_sha256=C))
+    log = following(cache)
+    log.look(store)
+    assert log.head.entry.number == 3
+
+
+def test_an_entry_that_follows_none_above_a_valid_one(store, cache):
+    """A new reader passes over it, as one who followed the log does."""
+    spoil(store, 1)
+    put(store, release(2, version=2), release(3, version=3))
+    log = following(cache)
+    log.look(store)
+    assert log.head.entry.number == 2
