@@ -80,16 +80,20 @@ def _parser() -> argparse.ArgumentParser:
 
 
 @contextmanager
-def _loaded(options: argparse.Namespace, settings: dict[str, Any]) -> Iterator[ModelVersion]:
+def _loaded(
+    options: argparse.Namespace, settings: dict[str, Any], *, to_disk: bool = False
+) -> Iterator[ModelVersion]:
     features = _imported(options.features, ":") if options.features else None
     with Client(**{**settings, "poll_seconds": 0}) as client:
         model = client.model(options.ref, features=features)
         model.refresh(timeout_seconds=WAIT_SECONDS)
+        if to_disk and (problem := model.status().cache_problem):
+            raise ConfigError(f"{model.current.ref} loads, and is not kept for the next process: {problem}")
         yield model.current
 
 
 def _fetch(options: argparse.Namespace, settings: dict[str, Any]) -> None:
-    with _loaded(options, settings) as version:
+    with _loaded(options, settings, to_disk=True) as version:
         print(f"{version.ref} is in this host's cache")
 
 

@@ -155,8 +155,18 @@ class AliasLog:
             self._find_head(store)
             self._listed = True
             return
+        self._ask_on(store)
         if self._clock() - self._confirmed > CONFIRM_SECONDS:
-            self._confirm_head(store)
+            self._confirm_head(store)  # last, so that what it raises does not keep newer entries out
+
+    def remember(self) -> None:
+        """Write accepted entries to the cache, oldest first."""
+        for stored in self._unremembered:
+            self._cached.remember(stored.entry.number, stored.raw)
+        self._unremembered.clear()
+
+    def _ask_on(self, store: Store) -> None:
+        assert self.head is not None
         number = self.head.entry.number + 1
         while number <= self.head.entry.number + LOOK_AHEAD:
             try:
@@ -169,12 +179,6 @@ class AliasLog:
             if not self._judge(raw, number):
                 return
             number += 1
-
-    def remember(self) -> None:
-        """Write accepted entries to the cache, oldest first."""
-        for stored in self._unremembered:
-            self._cached.remember(stored.entry.number, stored.raw)
-        self._unremembered.clear()
 
     def _judge(self, raw: bytes, number: int) -> bool:
         """Accept an entry, or count a look at an invalid one; return whether to ask for the next number."""
@@ -222,25 +226,39 @@ class AliasLog:
             numbers = list(range(1, self._gallop(store, max(known, self._floor)) + 1))
         if known > max(numbers, default=0):
             raise StorageError(f"the log of {self._ref} ends before entry {known}, which was accepted before")
-        for number in reversed([n for n in numbers if n >= self._floor and n > known]):
-            raw = store.release_bytes(model, alias, number)
-            if raw is None:
-                continue
-            try:
-                stored = self._open(raw, number)
-                self._check_previous(store, stored.entry)
-                self._accept(stored, fresh=True)
-            except ArtifactError as error:
-                self.problem = error
-            if self.head and self.head.entry.number == number:
-                return
-        if self.head is None and self.problem is None:
+        self._accept_newest(store, [n for n in reversed(numbers) if n >= self._floor and n > known])
+        if self.head is None:
+            if self.problem is not None:
+                raise self.problem  # a failed look: it is told, and the next one is later
             if numbers:
                 raise NotPublished(
                     f"the log of {self._ref} ends with entry {max(numbers)}, "
                     f"below the floor {self._floor} in the settings"
                 )
             raise NotPublished(f"no release of {self._ref} in the store: train and release one first")
+
+    def _accept_newest(self, store: Store, numbers: list[int]) -> None:
+        """Accept the first valid entry of these, the highest first."""
+        model, alias = self._ref.model, self._ref.alias
+        rootless: Stored[Release] | None = None
+        for number in numbers:
+            raw = store.release_bytes(model, alias, number)
+            if raw is None:
+                continue
+            try:
+                stored = self._open(raw, number)
+                self._check_previous(store, stored.entry)
+            except ArtifactError as error:
+                self.problem = error
+                continue
+            if stored.entry.rootless and self.head is None:
+                rootless = stored  # in force only if nothing valid lies below
+                continue
+            self._accept(stored, fresh=True)
+            if self.head and self.head.entry.number == number:
+                return
+        if self.head is None and rootless is not None:
+            self._accept(rootless, fresh=True)
 
     def _check_previous(self, store: Store, entry: Release) -> None:
         """Refuse an entry that a reader who followed the log would: one that follows what is not there.

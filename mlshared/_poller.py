@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
@@ -162,16 +163,15 @@ class Gate:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # held within; the thread that holds it may fork
-        self._taken = False
 
     def close(self, wait_seconds: float = FORK_WAIT_SECONDS) -> None:
         """Wait until nobody is within, but not for ever, and let nobody in: before a fork."""
-        self._taken = self._lock.acquire(timeout=wait_seconds)
+        self._lock.acquire(timeout=wait_seconds)
 
     def open(self) -> None:
         """Let others in again: after a fork, in the parent."""
-        if self._taken:
-            self._taken = False
+        # Not this thread's where `close` did not wait for ever; another thread may be forking, too.
+        with suppress(RuntimeError):
             self._lock.release()
 
     def __enter__(self) -> None:

@@ -21,7 +21,7 @@ from mlshared._following import Follower, Target, follow
 from mlshared._load import Bundle, Host, assemble, fetch, fill_estimator, fingerprint
 from mlshared._ref import Ref
 from mlshared._verdicts import DETERMINISTIC, Verdicts, backoff
-from mlshared.errors import ArtifactError, MlsharedError, ModelNotReady, NotPublished, StorageError
+from mlshared.errors import ArtifactError, ModelNotReady, NotPublished, StorageError
 from mlshared.events import RefreshFailed, StoreWarning, VersionLoaded, VersionQuarantined
 from mlshared.model import Model, ModelVersion, Status
 
@@ -178,15 +178,16 @@ class Refresher:
                 self._follower.rescan()
                 if not now and not self._look_is_due():
                     return
-                if held or self._lock_is_stuck(deadline if patience else None):
+                if held or self._lock_is_stuck(deadline, now=now):
                     self._ask_store(patient=now)
                     return
             if time.monotonic() >= deadline:
                 return
             time.sleep(0.02)
 
-    def _lock_is_stuck(self, deadline: float | None) -> bool:
-        if deadline is not None:
+    def _lock_is_stuck(self, deadline: float, *, now: bool) -> bool:
+        """Return whether to go on without the lock; not while its holder may be fetching what it found."""
+        if time.monotonic() < deadline or now:
             return time.monotonic() >= deadline
         age = self._log.checked_age()
         return age is None or age > 3 * self._host.settings.poll_interval
@@ -195,7 +196,7 @@ class Refresher:
         self._host.store.allow(LOOK_SECONDS if patient else self._look_seconds())
         try:
             self._follower.look(self._host.store)
-        except MlsharedError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it counts as a look, and the next one is later
             self._look_failed(error)
             return
         self._confirmed = time.monotonic()
@@ -214,7 +215,7 @@ class Refresher:
             return LOOK_SECONDS
         return WARM_LOOK_SECONDS if self._follower.targets else COLD_LOOK_SECONDS
 
-    def _look_failed(self, error: MlsharedError) -> None:
+    def _look_failed(self, error: Exception) -> None:
         self._failed_looks += 1
         self._look_failed_at = time.monotonic()
         longest = LONGEST_LOOK_BACKOFF_SECONDS
@@ -240,11 +241,11 @@ class Refresher:
         for target in self._to_try()[:1]:
             try:
                 self._bundle = fetch(self._host, self._store_id, self._ref.model, target)
-            except ArtifactError:
-                break  # every process judges for itself
             except StorageError as error:
                 self._failed(target, error)
                 return
+            except Exception:  # noqa: BLE001 - of what a manifest says; every process judges for itself
+                break
         self._follower.remember()
 
     # -- serve ---------------------------------------------------------------------------------------------

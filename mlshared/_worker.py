@@ -8,6 +8,8 @@ Nothing here survives a fork; the child makes a worker of its own. Storage is op
 alone.
 """
 
+import logging
+import math
 import os
 import threading
 import time
@@ -20,6 +22,7 @@ from mlshared._objects import open_objects
 from mlshared._poller import Gate, Poller, Stopped
 from mlshared._ref import Ref
 from mlshared._refresh import Refresher
+from mlshared._verdicts import backoff
 from mlshared.errors import ConfigError, MlsharedError, ModelNotReady, NotPublished, StorageError
 from mlshared.events import Hook, guarded
 from mlshared.model import Model, ModelVersion, Status
@@ -32,6 +35,9 @@ NUDGE_SECONDS: Final = 2.0
 REQUEST_WAIT_SECONDS: Final = 5.0
 STATUS_SECONDS: Final = 10.0
 OPEN_SECONDS: Final = 4.0  # less than a request waits, so that it can be told what failed
+LONGEST_OPEN_BACKOFF_SECONDS: Final = 30.0
+
+logger = logging.getLogger("mlshared")
 
 
 class Followed:
@@ -44,7 +50,7 @@ class Followed:
         self.model = model
         self.ref = ref
         self.refresher: Refresher | None = None
-        self.error: MlsharedError | None = None
+        self.error: Exception | None = None
         self.wanted = False
         self.last_used = time.monotonic()
         self.tried = threading.Event()
@@ -136,6 +142,8 @@ class Worker:
         self._host: Host | None = None
         self._store_id: str | None = None
         self._open_not_before = 0.0
+        self._open_error: MlsharedError | None = None
+        self._failed_opens = 0
         self._written = 0.0
         self._serving: dict[str, str | None] = {}
 
@@ -191,6 +199,12 @@ class Worker:
             self._refresher(followed).tick()
         except MlsharedError as error:
             followed.error = error
+        except Exception as error:  # one model's trouble must not keep the thread from the others
+            if repr(error) != repr(followed.error):
+                logger.exception(
+                    "%s could not be refreshed for an unforeseen reason; tried again", followed.ref
+                )
+            followed.error = error
         finally:
             self._attempted(followed)
 
@@ -216,13 +230,13 @@ class Worker:
 
     def _refresher(self, followed: Followed) -> Refresher:
         if followed.refresher is None:
-            host, store_id = self._open(followed)
+            host, store_id = self._open()
             followed.refresher = Refresher(followed.model, followed.ref, host, store_id)
             followed.error = None
         return followed.refresher
 
-    def _open(self, followed: Followed) -> tuple[Host, str]:
-        """Return the host and the store's identity; asks the store for it at most once a second."""
+    def _open(self) -> tuple[Host, str]:
+        """Return the host and the store's identity; asks for it once for all models, less and less often."""
         settings = self.settings
         if self._host is None:
             assert settings.store is not None
@@ -231,10 +245,15 @@ class Worker:
                 objects = open_objects(settings.store, settings.storage_options)
             self._host = Host(settings, Store(objects), cache, self._hook, self.gate)
         if self._store_id is None:
-            if time.monotonic() < self._open_not_before and followed.error is not None:
-                raise followed.error
-            self._open_not_before = time.monotonic() + TICK_SECONDS
-            self._store_id = _identify(self._host)
+            if time.monotonic() < self._open_not_before and self._open_error is not None:
+                raise self._open_error
+            try:
+                self._store_id = _identify(self._host)
+            except MlsharedError as error:
+                self._failed_opens, self._open_error = self._failed_opens + 1, error
+                longest = min(settings.poll_interval or math.inf, LONGEST_OPEN_BACKOFF_SECONDS)
+                self._open_not_before = time.monotonic() + backoff(self._failed_opens, longest)
+                raise
         return self._host, self._store_id
 
     def _write_status(self) -> None:
@@ -242,16 +261,16 @@ class Worker:
         host, now = self._host, time.monotonic()
         if host is None or self._store_id is None:
             return
-        serving = {ref: followed.serving() for ref, followed in self._followed.items()}
+        serving = {ref: followed.serving() for ref, followed in list(self._followed.items())}
         if serving == self._serving and now - self._written < STATUS_SECONDS:
             return
         self._serving, self._written = serving, now
-        models = {ref: asdict(followed.status()) for ref, followed in self._followed.items()}
+        models = {ref: asdict(followed.status()) for ref, followed in list(self._followed.items())}
         host.cache.write_status(self._store_id, os.getpid(), {"pid": os.getpid(), "models": models})
 
     def _close(self) -> None:
         host, self._host = self._host, None
-        for followed in self._followed.values():
+        for followed in list(self._followed.values()):
             followed.refresher = None
         if host is not None:
             host.close()

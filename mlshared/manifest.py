@@ -20,6 +20,7 @@ from mlshared._envelope import open_envelope, seal
 from mlshared.errors import IntegrityError, UnsupportedFormat
 
 FORMAT: Final = "1.0"
+MAX_BLOB_BYTES: Final = 2**50  # more than any storage takes; sums of times and sizes stay finite
 
 MODEL_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
 ALIAS_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,31}", re.ASCII)
@@ -80,7 +81,7 @@ class Artifact(Frozen):
     kind: str
     required: bool
     sha256: Sha256
-    size: Annotated[int, Constrained(ge=0)]
+    size: Annotated[int, Constrained(ge=0, le=MAX_BLOB_BYTES)]
     requires: dict[str, str] = {}
 
 
@@ -244,6 +245,14 @@ class Release(Entry):
     fresh_for_seconds: float | None = None
     reset: bool = False
 
+    @property
+    def rootless(self) -> bool:
+        """Whether it follows no entry although it is not number 1: valid only with no valid entry below it.
+
+        So begins a log whose first number was taken by what is no entry.
+        """
+        return self.prev is None and self.number > 1 and not self.reset
+
 
 class Lease(Entry):
     """Who is retraining a model now: the lease itself (beat 0), a beat, or its end."""
@@ -291,7 +300,7 @@ def parse(raw: bytes, kind: type[E_]) -> Stored[E_]:
     opened = open_envelope(raw, kind.TYPE)
     payload = opened.payload
     if payload.get("type") != kind.TYPE:
-        raise IntegrityError(f"says it is a {payload.get('type')!r}, not a {kind.TYPE}")
+        raise IntegrityError(f"says it is a {str(payload.get('type'))[:80]!r}, not a {kind.TYPE}")
     _check_format(payload, kind)
     try:
         entry = kind.model_validate(payload)
@@ -327,8 +336,8 @@ def _check_format(payload: dict[str, Any], kind: type[Entry]) -> None:
     if written.split(".")[0] != FORMAT.split(".")[0]:
         raise UnsupportedFormat(f"format {written}, this release reads {FORMAT}: upgrade mlshared")
     critical = payload.get("critical", [])
-    if not isinstance(critical, list):
-        raise IntegrityError("critical is no list")
+    if not isinstance(critical, list) or not all(isinstance(name, str) for name in critical):
+        raise IntegrityError("critical is no list of names")
     unknown = [name for name in critical if name not in kind.model_fields]
     if unknown:
-        raise UnsupportedFormat(f"needs {str(unknown[0])[:80]!r}, unknown here: upgrade mlshared")
+        raise UnsupportedFormat(f"needs {unknown[0][:80]!r}, unknown here: upgrade mlshared")

@@ -87,9 +87,11 @@ class Settings(BaseModel):
     def _usable_refs(cls, value: dict[str, int]) -> dict[str, int]:
         for ref in value:
             try:
-                parse_ref(ref)
+                parsed = parse_ref(ref)
             except ConfigError as error:
                 raise ValueError(str(error)) from error
+            if parsed.fixed or parsed.latest:
+                raise ValueError(f"{ref!r} has no log of its own; write 'flights' or 'flights@staging'")
         return value
 
     @field_validator("cache_dir")

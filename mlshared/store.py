@@ -209,6 +209,7 @@ def open_release(raw: bytes, store_id: str, model: str, alias: str, number: int)
     """
     stored = parse(raw, Release)
     entry = stored.entry
+    _check_store(entry.store, store_id, f"{release_key(model, alias, number)} holds an entry")
     found = (entry.store, entry.model, entry.alias, entry.number)
     if found != (store_id, model, alias, number):
         raise IntegrityError(f"{release_key(model, alias, number)} holds an entry of another place")
@@ -223,6 +224,15 @@ def open_manifest(raw: bytes, store_id: str, model: str, version: int) -> Stored
     """
     stored = parse(raw, Manifest)
     entry = stored.entry
+    _check_store(entry.store, store_id, f"{version_key(model, version)} holds a manifest")
     if (entry.store, entry.model, entry.version) != (store_id, model, version):
         raise IntegrityError(f"{version_key(model, version)} holds a manifest of another place")
     return stored
+
+
+def _check_store(found: str, expected: str, what: str) -> None:
+    if found != expected:
+        raise IntegrityError(
+            f"{what} of another place: of store {found}, and {expected} is expected here; if the store was "
+            "made anew, clear the cache folder or set store_id to the new one"
+        )

@@ -1,6 +1,6 @@
-"""Fixtures that tests of several rooms share.
+"""How many examples hypothesis tries, and the fixtures that tests of several rooms share.
 
-s3_server       a real S3 server on loopback, one for the session
+s3_server       a real S3 server on loopback, one for the session (under pytest-xdist: for each worker)
 s3_store        a fresh bucket on it: .url, .options, .server
 counting_proxy  a proxy before the server: .url, .requests, .stop(), .start(), .hold()
 s3_wire         s3_store, reached through counting_proxy
@@ -8,6 +8,7 @@ shelf           a store with a model in three versions, made once: .copy_to(fold
 """
 
 import importlib.util
+import os
 import sys
 import uuid
 from dataclasses import dataclass
@@ -15,6 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# No deadlines: a busy machine is no finding. tests/run sets the variable when it is called with `quick`.
+settings.register_profile("default", deadline=None)
+settings.register_profile("quick", deadline=None, max_examples=10)
+settings.load_profile(os.environ.get("TESTS_PROFILE", "default"))
 
 
 def _beside(name: str) -> Any:

@@ -63,11 +63,14 @@ def read_log(store: Store, store_id: str, model: str, alias: str) -> Log:
         StorageError: If the store lists an entry and does not give it.
     """
     numbers = store.releases(model, alias)
+    head: Stored[Release] | None = None
     for number in reversed(numbers):
         stored = _valid(store, store_id, model, alias, number)
         if stored is not None:
-            return Log(store_id, model, alias, stored, numbers[-1])
-    return Log(store_id, model, alias, None, numbers[-1] if numbers else 0)
+            head = stored
+            if not stored.entry.rootless:
+                break
+    return Log(store_id, model, alias, head, numbers[-1] if numbers else 0)
 
 
 def check_names(model: str, alias: str | None = None) -> None:
@@ -145,7 +148,7 @@ def _fallback(head: Release | None, version: int, withdrawn: set[int]) -> Fallba
 
 
 def _valid(store: Store, store_id: str, model: str, alias: str, number: int) -> Stored[Release] | None:
-    """Return an entry that clients accept: well-formed, in its place, following an entry that is there."""
+    """Return an entry that clients accept: well-formed, in its place, following an entry that is there or none."""
     try:
         stored = store.release(store_id, model, alias, number)
     except IntegrityError:
@@ -155,6 +158,6 @@ def _valid(store: Store, store_id: str, model: str, alias: str, number: int) -> 
         raise StorageError(f"entry {number} of {model}@{alias} is listed and cannot be read; try again")
     prev = stored.entry.prev
     if prev is None:
-        return stored if number == 1 or stored.entry.reset else None
+        return stored
     raw = store.release_bytes(model, alias, prev.number) if prev.number < number else None
     return stored if raw is not None and hashlib.sha256(raw).hexdigest() == prev.sha256 else None

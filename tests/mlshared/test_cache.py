@@ -854,6 +854,7 @@ def test_two_clients_of_one_process_exclude_each_other(folder):
             assert not too
 
 
+# Both processes write to one pipe: a line in one call, as print() writes two where PYTHONUNBUFFERED is set.
 FORKED_WHILE_LOCKED = """
 cache = open_cache(folder, max_bytes=9)
 log = cache.log(STORE, "flights", "production")
@@ -861,11 +862,11 @@ with log.try_lock() as free:
     assert free
     pid = os.fork()
     if pid:
-        print(json.dumps(pid), flush=True)
+        os.write(1, b"%d\\n" % pid)
         sys.stdin.readline()
         os.kill(os.getpid(), signal.SIGKILL)
 if sys.argv[2] == "stay":
-    print(json.dumps("left"), flush=True)
+    os.write(1, b'"left"\\n')
     signal.pause()
 """
 

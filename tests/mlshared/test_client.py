@@ -19,7 +19,9 @@ import mlshared
 import trainer
 from mlshared import Client, ConfigError, MlsharedError, ModelNotReady, NotPublished, StorageError
 from mlshared import client as wiring
-from mlshared.events import VersionLoaded
+from mlshared._worker import Worker
+from mlshared.events import VersionLoaded, log_event
+from mlshared.settings import make_settings
 
 SECONDS = 30.0
 
@@ -243,6 +245,18 @@ def test_a_store_that_cannot_be_opened(settings):
         pytest.raises(ConfigError, match="no kind of storage"),
     ):
         client.model(NAME).predict({})
+
+
+def test_a_store_that_is_not_there_yet(shelf, settings, tmp_path):
+    """Who it is is asked now and again for all models together, not for each, nor at each tick."""
+    store = tmp_path / "later"
+    worker = Worker(make_settings({**settings, "store": str(store)}), log_event)
+    with pytest.raises(NotPublished) as first:
+        worker._open()
+    shelf.copy_to(store)
+    with pytest.raises(NotPublished) as second:
+        worker._open()
+    assert second.value is first.value
 
 
 # -- ready, refresh, close ----------------------------------------------------------------------------------

@@ -53,6 +53,16 @@ def test_fetch_fills_the_cache(url, tmp_path, capsys):
         assert client.model(NAME).current.version == 1
 
 
+def test_fetch_without_a_cache(url, tmp_path, capsys, monkeypatch):
+    """An image build fails where nothing of the model would be in the image."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MLSHARED_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    assert main(["fetch", NAME]) == 2
+    told = capsys.readouterr()
+    assert "is not kept for the next process" in told.err
+    assert not told.out
+
+
 def test_check(url, app, capsys):
     """A version that loads and answers its golden rows, and accepts the app's class, passes."""
     assert main(["check", f"{NAME}@2", "--schema", "my_rows.Right"]) == 0

@@ -112,6 +112,13 @@ def test_unknown_fields_that_are_critical_are_not():
         parse(payload(release(), surprise=1, critical=["surprise"]), Release)
 
 
+@pytest.mark.parametrize("critical", [[{}], [["hold"]], [1], "hold"])
+def test_critical_that_is_no_list_of_names(critical):
+    """What no trainer writes is refused like any other bad entry."""
+    with pytest.raises(IntegrityError, match="critical"):
+        parse(payload(release(), critical=critical), Release)
+
+
 def test_known_fields_may_be_critical():
     """Nothing is lacking then."""
     assert parse(payload(release(), critical=["hold"]), Release).entry.number == 1

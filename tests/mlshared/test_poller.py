@@ -225,3 +225,23 @@ def test_gate():
     with gate:
         gate.close(0.01)  # the thread within may fork itself
         gate.open()
+
+
+def test_gate_with_two_forks():
+    """A thread that gave up waiting to fork does not leave the gate shut for the one that got in."""
+    gate = Gate()
+    gate.close()
+    late = threading.Thread(target=lambda: (gate.close(wait_seconds=0.01), gate.open()))
+    late.start()
+    late.join(SECONDS)
+    gate.open()
+    entered = threading.Event()
+
+    def enter():
+        with gate:
+            entered.set()
+
+    other = threading.Thread(target=enter, daemon=True)
+    other.start()
+    other.join(SECONDS)
+    assert entered.is_set()

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from shelf import NAME, add_version, disagree
 
 import trainer
+from mlshared import _refresh
 from mlshared._cache import open_cache
 from mlshared._following import Target
 from mlshared._load import Host
@@ -28,7 +30,7 @@ from mlshared.events import RefreshFailed, StoreWarning, VersionLoaded, VersionQ
 from mlshared.manifest import Artifact
 from mlshared.model import Model
 from mlshared.settings import make_settings
-from mlshared.store import Store
+from mlshared.store import Store, release_key
 
 ONE, TWO, THREE = Target(1, "1" * 64), Target(2, "2" * 64), Target(3, "3" * 64)
 
@@ -319,6 +321,69 @@ def test_a_library_that_is_not_here(process, url):
     with pytest.raises(EnvironmentMismatch, match=r"trained with scikit-learn 0\.1\.0"):
         here.refresh()
     assert (here.version, here.status().quarantined) == (1, {})
+
+
+@pytest.mark.parametrize("edit", [{"requires": {"": "1"}}, {"size": 2**50}])
+def test_a_manifest_that_makes_no_sense(process, url, edit):
+    """Whatever a manifest says, the cycle ends, and the version in force stays."""
+    here = process()
+    here.tick()
+    add_version(
+        url,
+        like=2,
+        version=4,
+        edit=lambda m: {"artifacts": tuple(a.model_copy(update=edit) for a in m.artifacts)},
+    )
+    release(url, 4)
+    with pytest.raises((ValueError, IntegrityError)):
+        here.refresh()
+    here.tick()
+    assert here.version == 1
+    assert here.told(RefreshFailed)[-1].version == 4
+
+
+class Absurd:
+    """Storage that fails as no storage should."""
+
+    def names(self, folder, **options):
+        raise RuntimeError("absurd")
+
+    get = names
+
+
+def test_storage_that_raises_anything(process):
+    """It counts as a failed look: told, and asked again later, not at once."""
+    here = process()
+    here.host.store.objects = Absurd()
+    here.tick()
+    here.tick()
+    assert [str(event.error) for event in here.told(RefreshFailed)] == ["absurd"]
+    assert here.status().last_error == "RuntimeError: absurd"
+
+
+def test_a_log_without_a_valid_entry_is_not_asked_for_at_once(process, url):
+    """It counts as a failed look, too, so that a store is not asked every second."""
+    here = process()
+    entry = Path(url) / release_key(NAME, "production", 1)
+    entry.unlink()
+    entry.write_bytes(b"garbage")
+    here.tick()
+    here.tick()
+    assert len(here.told(RefreshFailed)) == 1
+    assert here.status().state == "failed"
+
+
+def test_a_process_does_not_fetch_what_another_is_fetching(process, monkeypatch):
+    """Where the lock's holder asked the store a moment ago, a process with nothing leaves it the download."""
+    monkeypatch.setattr(_refresh, "COLD_START_PATIENCE_SECONDS", 0.05)
+    first, second = process(poll_seconds=30), process(poll_seconds=30)
+    with first.refresher._log.try_lock():
+        first.refresher._log.touch_checked()
+        second.tick()
+    assert second.version is None
+    assert not second.told(RefreshFailed)
+    second.tick()
+    assert second.version == 1
 
 
 def test_a_fallback_for_a_process_with_nothing(process, url):

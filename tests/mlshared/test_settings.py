@@ -21,6 +21,8 @@ from mlshared.settings import Settings, from_environment, make_settings
         ({"pins": {"flights": 0}}, "setting 'pins.flights'"),
         ({"pins": {"Flights": 1}}, "setting 'pins': 'Flights' cannot name a model"),
         ({"floors": {"flights@": 1}}, "setting 'floors'"),
+        ({"floors": {"flights@42": 1}}, "has no log of its own"),
+        ({"floors": {"flights@latest": 1}}, "has no log of its own"),
         ({"poll_seconds": -1}, "setting 'poll_seconds'"),
         ({"poll_seconds": float("nan")}, "setting 'poll_seconds'"),
         ({"idle_seconds": 0}, "setting 'idle_seconds'"),

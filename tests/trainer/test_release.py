@@ -331,6 +331,16 @@ def test_an_entry_of_another_place_is_not_valid(shelf):
         shelf.rollback()
 
 
+def test_a_log_that_begins_with_a_bad_entry(shelf):
+    """The first release follows none, the next follows it, and there is something to go back to."""
+    shelf.objects.create(release_key(MODEL, ALIAS, 1), b"garbage", timeout=1)
+    first = shelf.release(1)
+    second = shelf.release(2)
+    assert (first.number, first.prev) == (2, None)
+    assert (second.number, second.prev.number, second.fallback.version) == (3, 2, 1)
+    assert shelf.rollback().version == 1
+
+
 def test_an_entry_that_follows_no_entry_is_not_valid(shelf):
     """Its ``prev`` is not what lies there."""
     shelf.release(1)
