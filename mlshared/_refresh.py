@@ -21,7 +21,7 @@ from mlshared._following import Follower, Target, follow
 from mlshared._load import Bundle, Host, assemble, fetch, fill_estimator, fingerprint
 from mlshared._ref import Ref
 from mlshared._verdicts import DETERMINISTIC, Verdicts, backoff
-from mlshared.errors import ArtifactError, ModelNotReady, NotPublished, StorageError
+from mlshared.errors import ArtifactError, MlsharedError, ModelNotReady, NotPublished, StorageError
 from mlshared.events import RefreshFailed, StoreWarning, VersionLoaded, VersionQuarantined
 from mlshared.model import Model, ModelVersion, Status
 
