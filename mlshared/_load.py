@@ -148,7 +148,7 @@ def assemble(
     golden = _golden(bundle.blobs)
     if features is not None and manifest.features is not None:
         _selftest.check_features(version.checked, golden)
-    tolerance = ESTIMATOR_TOLERANCE if version.plan is None else PLAN_TOLERANCE
+    tolerance = ESTIMATOR_TOLERANCE if version.plan is None or version.plan.single else PLAN_TOLERANCE
     _selftest.self_test(version.answer, golden, tolerance)
     return version
 

@@ -125,21 +125,23 @@ def dump_estimator(estimator: Any, trusted_types: Iterable[str] = ()) -> bytes:
     return data
 
 
-def environment(data: bytes, X: Any = None) -> Environment:  # noqa: N803 - scikit-learn's name
+def environment(estimator: Any, data: bytes | None, X: Any = None) -> Environment:  # noqa: N803 - scikit-learn's name
     """Return where the estimator was trained.
 
     Args:
-        data: Its bytes, from `dump_estimator`.
+        estimator: Fitted.
+        data: Its bytes, from `dump_estimator`; None if it cannot be stored.
         X: What it was fitted on; pandas is listed if that is a frame.
     """
+    types = {type(estimator).__module__} if data is None else set(audit(data).names)
     return Environment(
-        python=platform.python_version(), machine=platform.machine(), libraries=libraries(data, X)
+        python=platform.python_version(), machine=platform.machine(), libraries=libraries(types, X)
     )
 
 
-def libraries(data: bytes, X: Any = None) -> dict[str, str]:  # noqa: N803 - scikit-learn's name
-    """Return ``{distribution: version}`` of what the estimator's types, and its frames, come from."""
-    modules = {name.split(".")[0] for name in audit(data).names} | {"numpy", "skops"}
+def libraries(types: Iterable[str], X: Any = None) -> dict[str, str]:  # noqa: N803 - scikit-learn's name
+    """Return ``{distribution: version}`` of what an estimator's types, by full name, and its frames come from."""
+    modules = {name.split(".")[0] for name in types} | {"numpy", "skops"}
     if type(X).__module__.split(".")[0] == "pandas":
         modules.add("pandas")
     if "sklearn" in modules:

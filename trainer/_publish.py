@@ -39,7 +39,7 @@ from mlshared.settings import ENVIRONMENT_PREFIX
 from mlshared.store import Store, blob_key, open_manifest, version_key
 
 from ._append import append, found_store, nonce
-from ._estimators import describe_estimator, dump_estimator, environment
+from ._estimators import NotStorable, describe_estimator, dump_estimator, environment
 from ._fields import fields_from_schema, infer_fields
 from ._golden import golden_rows, make_golden
 from ._log import check_names
@@ -133,7 +133,7 @@ def publish(
         labels: Free text for the manifest.
 
     Raises:
-        NotStorable: If the estimator cannot be stored so that a client could load it.
+        NotStorable: If the estimator cannot be stored so that a client could load it, and has no plan either.
         SelfTestFailed: If the published version, read back, does not answer as it did here.
         OutcomeUnknown: If the store stopped answering while writing.
     """
@@ -191,15 +191,18 @@ def draft(
     """Return everything a version is, but its number. Arguments and errors are those of `publish`."""
     check_names(name)
     description = describe_estimator(estimator, X, y)
-    data = dump_estimator(estimator, trusted_types)
     kind, fields, categories = infer_fields(estimator, X)
     if schema is not None:
         fields = fields_from_schema(schema, fields)
-    where = environment(data, X)
-    blobs = {"skops": data}
     plan, report = plan_for(estimator, X, kind=kind, fields=fields, categories=categories)
-    if plan is not None:
-        blobs["plan"] = plan
+    blobs = {} if plan is None else {"plan": plan}
+    try:
+        blobs["skops"] = dump_estimator(estimator, trusted_types)
+    except NotStorable as error:
+        if plan is None:
+            raise
+        report = f"{report}; the plan alone is published: {error}"
+    where = environment(estimator, blobs.get("skops"), X)
     if categories:
         blobs["categories"] = json.dumps(categories).encode()
     blobs["golden"] = _golden(estimator, X, kind, fields, categories, description, features, raw)
@@ -224,7 +227,7 @@ def draft(
         artifacts=tuple(
             Artifact(
                 kind=each,
-                required=each != "plan",
+                required=each != "plan" or "skops" not in blobs,
                 sha256=hashlib.sha256(blob).hexdigest(),
                 size=len(blob),
                 requires=requires.get(each, {}),
@@ -319,6 +322,7 @@ def read_back(
         StorageError: If the store does not answer.
     """
     ref = f"{manifest.model}@{manifest.version}"
+    estimator = manifest.artifact("skops") is not None
     with tempfile.TemporaryDirectory(prefix="mlshared-readback-") as cache:
         settings: dict[str, Any] = {
             "store": url,
@@ -333,19 +337,24 @@ def read_back(
             with Client(**settings) as client:
                 model = client.model(ref, features=features)
                 model.refresh(timeout_seconds=READ_BACK_SECONDS)
-                _ = model.current.estimator  # loads and self-tests it
+                if estimator:
+                    _ = model.current.estimator  # loads and self-tests it
             return
-        _check_in_a_clean_interpreter(ref, settings, features)
+        _check_in_a_clean_interpreter(ref, settings, features, estimator=estimator)
 
 
-def _check_in_a_clean_interpreter(ref: str, settings: dict[str, Any], features: RowFunction | None) -> None:
+def _check_in_a_clean_interpreter(
+    ref: str, settings: dict[str, Any], features: RowFunction | None, *, estimator: bool
+) -> None:
     # By environment, not arguments: storage options may hold secrets, and arguments are seen by all users.
     environment = {key: value for key, value in os.environ.items() if not key.startswith(ENVIRONMENT_PREFIX)}
     for name, value in settings.items():
         text = value if isinstance(value, str) else json.dumps(value)
         environment[f"{ENVIRONMENT_PREFIX}{name.upper()}"] = text
     environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-    command = [sys.executable, "-m", "mlshared", "check", ref, "--estimator"]
+    command = [sys.executable, "-m", "mlshared", "check", ref]
+    if estimator:
+        command.append("--estimator")
     if features is not None:
         command += ["--features", f"{features.__module__}:{features.__qualname__}"]
     try:

@@ -43,6 +43,11 @@ class Plan:
         return tuple(self.program.outputs)
 
     @property
+    def single(self) -> bool:
+        """Whether it answers, somewhere, in single precision."""
+        return any(output.dtype == "float32" for output in self.program.outputs.values())
+
+    @property
     def fields(self) -> tuple[str, ...]:
         """The fields it reads, in order of first use."""
         return tuple(dict.fromkeys(field for field, _ in self.reads))

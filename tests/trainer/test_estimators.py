@@ -15,6 +15,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 import __main__
 from mlshared._artifact import load_estimator
+from mlshared._skops_audit import audit
 from trainer._estimators import NotStorable, describe_estimator, dump_estimator, libraries
 
 X, Y = load_iris(return_X_y=True)
@@ -144,5 +145,5 @@ def test_classes_that_json_lacks_are_refused():
 def test_libraries_are_those_of_the_types_in_it():
     """scikit-learn and its arrays' libraries; pandas only for a frame."""
     data = dump_estimator(LogisticRegression(max_iter=500).fit(X, Y))
-    assert set(libraries(data)) == {"numpy", "scikit-learn", "scipy", "skops"}
-    assert "pandas" in libraries(data, pd.DataFrame(X))
+    assert set(libraries(audit(data).names)) == {"numpy", "scikit-learn", "scipy", "skops"}
+    assert "pandas" in libraries(audit(data).names, pd.DataFrame(X))
