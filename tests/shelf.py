@@ -104,6 +104,7 @@ def add_version(
     like: int,
     version: int,
     golden: Callable[[dict[str, Any]], Any] | None = None,
+    plan: Callable[[bytes], bytes] | None = None,
     blobs: Callable[[str, bytes], bytes | None] = lambda kind, data: data,
     edit: Callable[[Manifest], dict[str, Any]] = lambda manifest: {},
 ) -> None:
@@ -115,6 +116,7 @@ def add_version(
         like: The version to start from.
         version: The number of the new one.
         golden: Changes the golden rows in place; the manifest names the changed bytes.
+        plan: Returns another plan's file, which the manifest names.
         blobs: What is put in the place of each blob, behind the manifest's back; None: nothing.
         edit: Changes to the manifest.
     """
@@ -129,6 +131,8 @@ def add_version(
                 document = json.loads(data)
                 golden(document)
                 data = json.dumps(document).encode()
+            if artifact.kind == "plan" and plan is not None:
+                data = plan(data)
             sha256 = hashlib.sha256(data).hexdigest()
             artifacts.append(artifact.model_copy(update={"sha256": sha256, "size": len(data)}))
             stored = blobs(artifact.kind, data)

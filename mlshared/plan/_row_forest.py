@@ -49,9 +49,12 @@ def forest_row(program: Program, output: Output, otherwise: Answer) -> Answer | 
 
 def _only_forest(program: Program, output: Output) -> int | None:
     """Return the one step `forest` that all of the output comes from; None if anything else goes into it."""
-    found, waiting = set(), list(output.steps)
+    found, seen, waiting = set(), set(), list(output.steps)
     while waiting:
         number = waiting.pop()
+        if number in seen:
+            continue
+        seen.add(number)
         step = program.steps[number]
         if step.op == "forest":
             found.add(number)

@@ -23,7 +23,9 @@ def made(*steps, outputs=None, **arrays):
         raw = {"op": op, "in": list(inputs), **params}
         if own:
             raw["arrays"] = {name: f"{number}.{name}" for name in own[0]}
-            tensors.update({f"{number}.{name}": np.ascontiguousarray(array) for name, array in own[0].items()})
+            tensors.update(
+                {f"{number}.{name}": np.ascontiguousarray(array) for name, array in own[0].items()}
+            )
         listed.append(raw)
     given = outputs or {"transform": {"as": "block", "steps": [len(listed) - 1]}}
     return pack({"format": "1.0", "steps": listed, "outputs": given}, {**tensors, **arrays})
@@ -263,5 +265,3 @@ def test_tampered_plans():
     command = [sys.executable, "-m", "tests.plan.mutations", "--seconds", "45"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-
-

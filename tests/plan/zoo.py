@@ -58,7 +58,7 @@ from .frames import fitted
 from .mixed import classes, prepared, rows, signal, table
 
 SEED = 11
-LOGISTIC = LogisticRegression()
+LOGISTIC = LogisticRegression  # made anew each time: a pipeline fits its last step itself
 
 
 @dataclass(frozen=True)
@@ -125,17 +125,19 @@ def _pipelines() -> dict[str, tuple[Any, Any, Any]]:
             ("n", SimpleImputer(add_indicator=True), ["a", "b"]),
         ]
     )
+    marked = SimpleImputer(missing_values="red", strategy="constant", fill_value="green")
+    colours = pd.DataFrame({"c": mixed["c"].fillna("blue")})
     powers = TransformedTargetRegressor(Ridge(), transformer=PowerTransformer())
-    tempered = CalibratedClassifierCV(LOGISTIC, method="temperature", cv=3)
-    constant = VotingClassifier([("a", LOGISTIC), ("b", DummyClassifier())], voting="soft")
+    tempered = CalibratedClassifierCV(LOGISTIC(), method="temperature", cv=3)
+    constant = VotingClassifier([("a", LOGISTIC()), ("b", DummyClassifier())], voting="soft")
     return {
         "logistic": (prepared(LogisticRegression()), mixed, three),
         "hist": (HistGradientBoostingClassifier(max_iter=8), gaps, y3),
         "gradient": (prepared(GradientBoostingRegressor(n_estimators=8)), mixed, signal(mixed, SEED)),
         "forest": (make_pipeline(ordinal, RandomForestClassifier(7, random_state=SEED)), mixed, two),
         "several": (MultiOutputClassifier(DecisionTreeClassifier(max_depth=3)), few, np.c_[y3, y3 > 0]),
-        "steps": (make_pipeline(_steps(), SelectKBest(k=30), LOGISTIC), few, y3),
-        "text": (make_pipeline(TfidfVectorizer(sublinear_tf=True), LOGISTIC), _texts(), y3),
+        "steps": (make_pipeline(_steps(), SelectKBest(k=30), LOGISTIC()), few, y3),
+        "text": (make_pipeline(TfidfVectorizer(sublinear_tf=True), LOGISTIC()), _texts(), y3),
         "hashed": (
             make_pipeline(HashingVectorizer(n_features=64), DecisionTreeClassifier(max_depth=4)),
             _texts(),
@@ -143,12 +145,13 @@ def _pipelines() -> dict[str, tuple[Any, Any, Any]]:
         ),
         "svm": (make_pipeline(StandardScaler(), SVC()), few, y3),
         "neighbours": (KNeighborsClassifier(3, weights="distance", leaf_size=4), few, y3),
-        "duels": (OneVsOneClassifier(LOGISTIC), few, y3),
+        "duels": (OneVsOneClassifier(LOGISTIC()), few, y3),
         "calibrated": (CalibratedClassifierCV(GaussianNB(), method="isotonic", cv=3), few, y3),
-        "votes": (VotingClassifier([("a", LOGISTIC), ("b", LinearDiscriminantAnalysis())]), few, y3),
-        "soft": (VotingClassifier([("a", LOGISTIC), ("b", GaussianNB())], voting="soft"), few, y3),
+        "votes": (VotingClassifier([("a", LOGISTIC()), ("b", LinearDiscriminantAnalysis())]), few, y3),
+        "soft": (VotingClassifier([("a", LOGISTIC()), ("b", GaussianNB())], voting="soft"), few, y3),
         "median": (AdaBoostRegressor(n_estimators=5, random_state=SEED), few, few["n0"].to_numpy()),
         "isolation": (IsolationForest(n_estimators=10, random_state=SEED), few, None),
+        "replaced": (make_pipeline(marked, OneHotEncoder(handle_unknown="ignore"), LOGISTIC()), colours, two),
         "tempered": (tempered, few, y3),
         "unpower": (powers, few, few["n0"].to_numpy()),
         "dummy": (constant, few, y3),

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from mlshared.errors import IntegrityError
 from mlshared.manifest import Field
 from mlshared.plan import Plan, load_plan, pack
 from mlshared.plan._ops import FORMAT
@@ -82,7 +83,10 @@ class Convert:
         found = self._one(estimator, x)
         outputs = Outputs({"transform": found}) if isinstance(found, Block) else found
         data = _packed(builder, outputs)
-        return Converted(data, load_plan(data), builder.rounding)
+        try:
+            return Converted(data, load_plan(data), builder.rounding)
+        except IntegrityError as error:  # beyond what a client takes: too deep, too wide
+            raise NotConvertible(str(error)) from error
 
     def _one(self, estimator: Any, x: Block) -> "Block | Outputs":
         kind = type(estimator)

@@ -105,6 +105,7 @@ def _calibrated_part(part: Any, x: Block, classes: Any) -> Block:
 
 def _calibrators(part: Any, scores: Block) -> Block:
     if all(type(each) is IsotonicRegression for each in part.calibrators):
+        scores = scores.check(missing=True)  # as IsotonicRegression does, and the sigmoid does not
         columns = [isotonic_step(each, scores.select([i])) for i, each in enumerate(part.calibrators)]
         return join(columns)
     if part.method != "sigmoid":
