@@ -69,7 +69,9 @@ class Refresher:
         self._host = host
         self._store_id = store_id
         self._log = host.cache.log(store_id, ref.model, ref.log)
-        floor = settings.floors.get(f"{ref.model}@{ref.alias}") or settings.floors.get(ref.model) or 1
+        # A bare name means the settings' own alias: logs of other aliases are numbered on their own.
+        bare = settings.floors.get(ref.model, 1) if ref.alias == settings.alias else 1
+        floor = settings.floors.get(f"{ref.model}@{ref.alias}", bare)
         self._follower: Follower = follow(store_id, ref, self._log, floor=floor)
         self._verdicts = Verdicts(self._log, fingerprint(model.features, settings.trusted_types))
         self._interval = settings.poll_interval * random.random()  # noqa: S311 - the first phase spreads load

@@ -213,6 +213,8 @@ def open_release(raw: bytes, store_id: str, model: str, alias: str, number: int)
     found = (entry.store, entry.model, entry.alias, entry.number)
     if found != (store_id, model, alias, number):
         raise IntegrityError(f"{release_key(model, alias, number)} holds an entry of another place")
+    if entry.prev is not None and entry.prev.number >= number:
+        raise IntegrityError(f"{release_key(model, alias, number)} follows an entry that comes after it")
     return stored
 
 

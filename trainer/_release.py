@@ -144,7 +144,10 @@ def rollback(
             wanted = to if to is not None else head.fallback.version if head.fallback else 0
             if wanted == head.version:
                 raise ReleaseRefused(f"{name}@{wanted} is the version in force; nothing to go back to")
-            return published_manifest(reader, store_id, name, wanted)
+            target = published_manifest(reader, store_id, name, wanted)
+            if to is None and head.fallback is not None:
+                _check_bytes(target, head.fallback.manifest_sha256)
+            return target
 
         return _by_person(reader, store_id, name, alias, choose, kind="rollback", hold=hold, reason=reason)
 
@@ -164,7 +167,10 @@ def hold(
     with writing(store, storage_options) as (reader, store_id):
 
         def choose(log: Log) -> Stored[Manifest]:
-            return published_manifest(reader, store_id, name, _in_force(log).version)
+            head = _in_force(log)
+            target = published_manifest(reader, store_id, name, head.version)
+            _check_bytes(target, head.manifest_sha256)
+            return target
 
         return _by_person(reader, store_id, name, alias, choose, kind="hold", hold=True, reason=reason)
 
@@ -244,6 +250,15 @@ def published_manifest(store: Store, store_id: str, name: str, version: int) -> 
         has = f"its versions are {numbers[0]} to {numbers[-1]}" if numbers else "there is no such model"
         raise NotPublished(f"{name} has no version {version}: {has}")
     return stored
+
+
+def _check_bytes(target: Stored[Manifest], sha256: str) -> None:
+    """Refuse a manifest that is not the one the log names: a number is a label, the hash is the version."""
+    if target.sha256 != sha256:
+        raise ReleaseRefused(
+            f"the manifest of {target.entry.model}@{target.entry.version} is not the one that was released: "
+            "find out who replaced it, and name another version with --to"
+        )
 
 
 def _check_compatible(store: Store, log: Log, candidate: Manifest) -> Check:
