@@ -314,7 +314,9 @@ def test_a_library_that_is_not_here(process, url):
 
     def edit(manifest):
         needs = {"requires": {"scikit-learn": "0.1.0"}}
-        return {"artifacts": tuple(a.model_copy(update=needs) for a in manifest.artifacts if a.kind != "plan")}
+        return {
+            "artifacts": tuple(a.model_copy(update=needs) for a in manifest.artifacts if a.kind != "plan")
+        }
 
     add_version(url, like=2, version=4, edit=edit)
     release(url, 4)
@@ -332,7 +334,9 @@ def test_a_manifest_that_makes_no_sense(process, url, edit):
         url,
         like=2,
         version=4,
-        edit=lambda m: {"artifacts": tuple(a.model_copy(update=edit) for a in m.artifacts)},
+        edit=lambda m: {
+            "artifacts": tuple(a.model_copy(update=edit) for a in m.artifacts if a.kind != "plan")
+        },
     )
     release(url, 4)
     with pytest.raises((ValueError, IntegrityError)):
