@@ -18,6 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
+from threadpoolctl import threadpool_limits
 
 from mlshared._frames import frame
 from mlshared._schema import Schema
@@ -70,6 +71,14 @@ def compare(
     Raises:
         NotExact: At the first difference.
     """
+    # In a busy process a parallel region that is entered for one row may take half a second.
+    with threadpool_limits(limits=1, user_api="openmp"):
+        return _compared(estimator, plan, schema, rows, wild, rounding=rounding)
+
+
+def _compared(
+    estimator: Any, plan: Plan, schema: Schema, rows: Sequence[Row], wild: Sequence[Row], *, rounding: bool
+) -> Comparison:
     method = "predict" if hasattr(estimator, "predict") else "transform"
     asked = _Asked(estimator, schema, rows)
     if asked.answer(method) is None:
@@ -148,9 +157,7 @@ def _compare_rows(asked: _Asked, plan: Plan, *, rounding: bool) -> int:
     return ties
 
 
-def _compare_method(
-    asked: _Asked, plan: Plan, method: str, ways: dict[str, Any], *, rounding: bool
-) -> int:
+def _compare_method(asked: _Asked, plan: Plan, method: str, ways: dict[str, Any], *, rounding: bool) -> int:
     wanted = asked.answer(method)
     if hasattr(wanted, "toarray"):
         wanted = wanted.toarray()
