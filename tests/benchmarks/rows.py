@@ -15,6 +15,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from unittest import mock
 
 for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
     os.environ[variable] = "1"
@@ -22,24 +23,24 @@ for variable in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
     os.environ.pop(variable, None)
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-import numpy as np  # noqa: E402 - threads are chosen before it is loaded
-import pandas as pd  # noqa: E402
-from sklearn.compose import ColumnTransformer  # noqa: E402
-from sklearn.ensemble import (  # noqa: E402
+import numpy as np
+import pandas as pd
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import (
     GradientBoostingClassifier,
     HistGradientBoostingClassifier,
     RandomForestClassifier,
 )
-from sklearn.impute import SimpleImputer  # noqa: E402
-from sklearn.linear_model import LogisticRegression  # noqa: E402
-from sklearn.pipeline import make_pipeline  # noqa: E402
-from sklearn.preprocessing import OneHotEncoder, StandardScaler  # noqa: E402
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from mlshared._answers import naming  # noqa: E402
-from mlshared._schema import Schema  # noqa: E402
-from trainer._fields import infer_fields  # noqa: E402
-from trainer._plan import plan_for  # noqa: E402
-from mlshared.plan import load_plan  # noqa: E402
+from mlshared._answers import naming
+from mlshared._schema import Schema
+from mlshared.plan import load_plan
+from trainer._fields import infer_fields
+from trainer._plan import plan_for
 
 NUMBERS = [f"n{i}" for i in range(12)]
 CATEGORIES = [f"c{i}" for i in range(6)]
@@ -72,7 +73,9 @@ def make_pipeline_of(estimator):
     categories = make_pipeline(
         SimpleImputer(strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore", sparse_output=False)
     )
-    return make_pipeline(ColumnTransformer([("n", numbers, NUMBERS), ("c", categories, CATEGORIES)]), estimator)
+    return make_pipeline(
+        ColumnTransformer([("n", numbers, NUMBERS), ("c", categories, CATEGORIES)]), estimator
+    )
 
 
 def one_thread(pipeline):
@@ -118,7 +121,9 @@ def answers_of(pipeline, frame, rows):
     return {
         "plan": lambda row: name(one(check(row))),
         "naive": lambda row: pipeline.predict_proba(pd.DataFrame([row])),
-        "typed": lambda row: pipeline.predict_proba(pd.DataFrame([row], columns=typed.columns).astype(dtypes)),
+        "typed": lambda row: pipeline.predict_proba(
+            pd.DataFrame([row], columns=typed.columns).astype(dtypes)
+        ),
     }
 
 
@@ -128,6 +133,7 @@ def onnx_ask(pipeline, frame):
     The converter fails on missing categories: they are filled in Python before, which is its gain.
     """
     try:
+        import onnx.helper
         import onnxruntime
         from skl2onnx import to_onnx
         from skl2onnx.common.data_types import FloatTensorType, StringTensorType
@@ -138,9 +144,19 @@ def onnx_ask(pipeline, frame):
     numbers = pipeline[0].named_transformers_["n"]
     bare = ColumnTransformer([("n", numbers, NUMBERS), ("c", encode, CATEGORIES)])
     bare.fit(frame[NUMBERS + CATEGORIES].fillna(dict(zip(CATEGORIES, fills, strict=True))))
-    types = [(n, FloatTensorType([None, 1])) for n in NUMBERS] + [(c, StringTensorType([None, 1])) for c in CATEGORIES]
+    types = [(n, FloatTensorType([None, 1])) for n in NUMBERS] + [
+        (c, StringTensorType([None, 1])) for c in CATEGORIES
+    ]
+    make_attribute = onnx.helper.make_attribute
+
+    def without_booleans(key, value, *given, **named):
+        # The converter of HistGradientBoosting gives numpy's booleans where ONNX takes whole numbers.
+        if isinstance(value, list):
+            value = [int(each) if isinstance(each, bool | np.bool_) else each for each in value]
+        return make_attribute(key, value, *given, **named)
+
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), mock.patch("onnx.helper.make_attribute", without_booleans):
             warnings.simplefilter("ignore")
             model = to_onnx(make_pipeline(bare, pipeline[-1]), initial_types=types, options={"zipmap": False})
             options = onnxruntime.SessionOptions()
@@ -189,7 +205,9 @@ def main():
                 seconds.setdefault(name, []).extend(taken)
             for name, taken in timed(slow, rows[: 30 if given.quick else 60], 1).items():
                 seconds.setdefault(name, []).extend(taken)
-        micros = {name: (np.median(taken) * 1e6, np.percentile(taken, 99) * 1e6) for name, taken in seconds.items()}
+        micros = {
+            name: (np.median(taken) * 1e6, np.percentile(taken, 99) * 1e6) for name, taken in seconds.items()
+        }
         best = min(micros["naive"], micros["typed"])
         ratio = best[0] / micros["plan"][0]
         line = f"{title:<26} plan {micros['plan'][0]:7.1f} / {micros['plan'][1]:7.1f} us   "
