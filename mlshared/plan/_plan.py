@@ -140,7 +140,7 @@ def load_plan(data: bytes | memoryview) -> Plan:
     program, arrays = unpack(data)
     try:
         return Plan(parse_program(program, arrays), len(data))
-    except (TypeError, ValueError, OverflowError, LookupError) as error:
+    except (TypeError, ValueError, OverflowError, LookupError, MemoryError) as error:
         raise IntegrityError(f"the plan does not hold together: {str(error)[:200]}") from error
 
 

@@ -55,7 +55,7 @@ class Budget:
         left: Columns followed through a step, or 64 numbers computed.
     """
 
-    left: int = 1 << 24
+    left: int = 1 << 22
 
     def take(self, much: int) -> bool:
         """Return whether there is so much left, and take it."""

@@ -19,6 +19,7 @@ from mlshared.plan._step import Array
 from mlshared.plan._trees import Nodes
 
 _LARGEST: Final = float(np.finfo(np.float64).max)
+_MOST_CELLS: Final = 1 << 24
 _EXACT: Final = 2.0**53
 _REFUSING: Final = frozenset({"check", "lookup", "onehot"})
 _KNOWN: Final = ELEMENTWISE | _REFUSING | {"number", "labels", "gather", "encode"}
@@ -169,6 +170,8 @@ def _numbers(
     if len(passed) != len(columns):
         return None
     every = np.unique(np.concatenate([[-np.inf, _LARGEST], *(moved[source] for source in passed.values())]))
+    if not all(_affordable(source, len(every) + 2) for source in passed.values()):
+        return None
     # The upper end of an interval stands for all of it.
     values = np.concatenate([every, [np.inf, np.nan]])
     seen = {column: source.walk(values) for column, source in passed.items()}
@@ -180,6 +183,13 @@ def _numbers(
         [_comparable(cut) for cut in every.tolist()],
         len(values) - 1,
     )
+
+
+def _affordable(source: NumberSource, count: int) -> bool:
+    """Return whether so many values may be put through a column's steps, each as wide as its block."""
+    program = source.program
+    most = max(program.compiled[number].shape.width for number, _ in source.path) * count
+    return most <= _MOST_CELLS and program.tracing.take(most // 64)
 
 
 def _thresholds(nodes: Nodes, column: int) -> Array:

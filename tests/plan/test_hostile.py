@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -170,10 +171,8 @@ def test_harmless_when_asked(data):
         for value in ["x", "", None] if text else [0.0, -1.0, 1e300, None, float("inf"), float("nan"), 3]:
             for method in plan.methods:
                 for ask in (plan.one(method), lambda row, m=method: plan.rows(m, [row])):
-                    try:
+                    with suppress(InputError):
                         ask({"a": value})
-                    except InputError:
-                        pass
 
 
 def test_paths_without_number():
@@ -183,6 +182,32 @@ def test_paths_without_number():
     ]
     plan = load_plan(made(READ, *steps))
     assert plan.one("transform")({"a": 1.5}) == [1.5]
+
+
+def test_one_field_a_thousand_times_below_a_thousand_trees():
+    """124 kB that were once put through a table of 8 GB when loaded."""
+    width = 1000
+    place, ones = np.arange(3 * width, dtype=np.int32), np.ones(width)
+    split = place % 3 == 0
+    tensors = {
+        "roots": place[split],
+        "feature": np.where(split, place // 3, -1).astype(np.int32),
+        "left": (place + split).astype(np.int32),
+        "right": (place + 2 * split).astype(np.int32),
+        "threshold": np.linspace(-1, 1, 3 * width),
+        "value": np.zeros(3 * width),
+        "missing_left": np.zeros(3 * width, bool),
+        "base": np.zeros(1),
+    }
+    columns = {"source": np.zeros(width, np.int64), "column": np.zeros(width, np.int64)}
+    steps = [
+        ("gather", (0,), {}, columns),
+        ("affine", (1,), {}, {"sub": ones, "div": ones}),
+        ("trees", (2,), {"dtype": "float64"}, tensors),
+    ]
+    data, began = made(READ, *steps), time.process_time()
+    assert load_plan(data).one("transform")({"a": 0.5}) == [0.0]
+    assert time.process_time() - began < 20
 
 
 def test_a_pattern_that_backtracks_without_end():
@@ -196,7 +221,7 @@ def test_a_pattern_that_backtracks_without_end():
 
 
 def header(tensors, body=b"", *, size=None, program=None):
-    given = {"format": "1.0", "steps": [dict(op="number", field="a", dtype="float64")],
+    given = {"format": "1.0", "steps": [{"op": "number", "field": "a", "dtype": "float64"}],
              "outputs": {"transform": {"as": "block", "steps": [0]}}}  # fmt: skip
     text = json.dumps({"__metadata__": {"plan": program or json.dumps(given)}, **tensors}).encode()
     text += b" " * (-(len(text) + 8) % 64)

@@ -33,11 +33,11 @@ def assert_alike(one, many, size):
         assert (one is None) == (many is None)
         return
     for single, several in zip(one, many, strict=True) if isinstance(many, list) else [(one, many)]:
-        several = np.asarray(several)[0]
-        if np.asarray(several).dtype.kind == "f":
-            np.testing.assert_allclose(np.asarray(single), several, rtol=1e-11, atol=1e-12 * size)
+        first = np.asarray(several)[0]
+        if first.dtype.kind == "f":
+            np.testing.assert_allclose(np.asarray(single), first, rtol=1e-11, atol=1e-12 * size)
         else:
-            assert np.asarray(single).tolist() == several.tolist()
+            assert np.asarray(single).tolist() == first.tolist()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -98,10 +98,10 @@ def test_what_is_the_same_passes(estimator):
 @pytest.mark.parametrize(
     ("estimator", "change", "why"),
     [
-        (TREE, one_leaf_by_one_ulp, "predict of a table: .* answers differ"),
-        (BOOSTED, one_threshold_moved, "predict of a table: .* answers differ"),
+        (TREE, one_leaf_by_one_ulp, r"predict of a table: .* answers differ"),
+        (BOOSTED, one_threshold_moved, r"predict of a table: .* answers differ"),
         (HIST, one_threshold_moved, "differ"),
-        (LINEAR, offset_by_1e9, "predict of a table: 200 of 200 answers differ, by up to 1e-09"),
+        (LINEAR, offset_by_1e9, r"predict of a table: 2\d\d of 2\d\d answers differ, by up to 1e-09"),
         (LINEAR, weight_by_1e9, "answers differ"),
         (LOGISTIC, offset_by_1e9, "answers differ"),
         (LOGISTIC, labels_flipped, "200 labels differ, and not at a tie"),
@@ -123,7 +123,7 @@ def test_a_row_function_of_its_own_mind(monkeypatch):
     one = plan.one("predict")
     monkeypatch.setitem(plan._one, "predict", lambda row: one(row) + 1e-6 * (row["a"] > 0))
     schema = Schema(fields, kind, categories)
-    with pytest.raises(NotExact, match="predict of single rows: .* answers differ"):
+    with pytest.raises(NotExact, match=r"predict of single rows: .* answers differ"):
         compare(LINEAR, plan, schema, schema.rows(ROWS), [], rounding=True)
 
 
