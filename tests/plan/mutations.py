@@ -143,8 +143,8 @@ def _numbers(rng: np.random.Generator, tensors: Tensors) -> None:
 def _reshaped(rng: np.random.Generator, array: Any, how: str) -> Any:
     tall = int(rng.choice([2**20, 2**31, 10**12]))
     return {
-        "cut": lambda: array[: len(array) // 2].copy(),
-        "empty": lambda: array[:0].copy(),
+        "cut": lambda: array[: len(array) // 2].copy(),  # noqa: PLW0108 - of this array
+        "empty": lambda: array[:0].copy(),  # noqa: PLW0108
         "doubled": lambda: np.concatenate([array, array]),
         "transposed": lambda: np.ascontiguousarray(array.T),
         "wide": lambda: np.empty((len(array), 0), dtype=array.dtype),
