@@ -53,6 +53,14 @@ class S3Store:
         return S3Store(self.url, {**self.options, "endpoint_url": endpoint}, self.server)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _home_is_left_alone(tmp_path_factory):
+    """What a test or a process of its does not put elsewhere goes into a cache folder of the session."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def s3_server():
     with wire.serving() as server:

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import uuid
+import warnings
 
 import pytest
 from shelf import NAME, add_version, disagree
@@ -360,7 +361,10 @@ def test_idle(url, settings):
 def in_a_fork(work, seconds=SECONDS):
     """Run work in a forked child; return what it returned, as text, or how it ended."""
     reader, writer = os.pipe()
-    pid = os.fork()
+    with warnings.catch_warnings():
+        # From 3.12 on, Python warns where threads are, as here and in pytest-xdist's workers.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
     if pid == 0:
         signal.alarm(int(seconds))
         try:
@@ -398,6 +402,8 @@ def test_fork_after_use(url, settings, shelf):
         releasing.start()
         assert in_a_fork(child) == "(True, 2)"
         releasing.join()
+        os.close(go_reader)
+        os.close(go_writer)
         assert events.wait_for(VersionLoaded, count=2)
 
 

@@ -80,6 +80,25 @@ def _fits(kind, name, cls):
 
 
 _ALL = [(kind, name, cls) for kind in ("classifier", "regressor") for name, cls in all_estimators(kind)]
+# One of each family; the rest is the whole run's.
+_QUICK = {
+    "DecisionTreeClassifier",
+    "DummyClassifier",
+    "ElasticNet",
+    "GaussianNB",
+    "GradientBoostingRegressor",
+    "IsotonicRegression",
+    "LinearSVC",
+    "LogisticRegression",
+    "MLPRegressor",
+    "RandomForestClassifier",
+    "SVR",
+    "VotingClassifier",
+}
+_SWEEP = [
+    pytest.param(kind, name, cls, id=name, marks=() if name in _QUICK else pytest.mark.slow)
+    for kind, name, cls in _ALL
+]
 
 
 def _same(want, got):
@@ -90,7 +109,7 @@ def _same(want, got):
 
 @pytest.mark.filterwarnings("ignore:Class .* is deprecated:FutureWarning")  # said while loading as well
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # overflow on unscaled data, before and after alike
-@pytest.mark.parametrize(("kind", "name", "cls"), _ALL, ids=[name for _, name, _ in _ALL])
+@pytest.mark.parametrize(("kind", "name", "cls"), _SWEEP)
 def test_answers_like_the_fitted_one_after_storing_and_loading(kind, name, cls):
     """Dumped, then loaded with default settings: equal answers for a table and for five single rows."""
     fitted = _fits(kind, name, cls)
@@ -160,6 +179,7 @@ def test_those_that_cannot_be_stored_are_classifiers_or_regressors_that_exist():
 OTHERS_NOT_STORABLE = {"Birch": "Birch"}
 
 
+@pytest.mark.slow
 def test_other_estimators_that_cannot_be_stored_are_known_by_name():
     """Of the rest that fits on iris as it is, exactly the listed ones are refused, and the others load."""
     x, y = load_iris(return_X_y=True)

@@ -177,7 +177,8 @@ def _race(url, options, number):
     return won
 
 
-@pytest.mark.parametrize("kind", ["local", pytest.param("s3", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["local", "s3"])
 def test_process_race(kind, tmp_path, request):
     """Of 8 processes that create the same keys exactly one wins each, and each object is whole."""
     url, options = str(tmp_path / "models"), {}
@@ -563,9 +564,14 @@ USE = """
     [
         "objects.close()",
         "pass  # not closed: Python ends",
-        "del objects; gc.collect()",
-        "asyncio.run(asyncio.sleep(0, globals().pop('objects'))); gc.collect()",
-        "objects.keep = objects; del objects  # a cycle, collected at the end if ever",
+        pytest.param("del objects; gc.collect()", marks=pytest.mark.slow),
+        pytest.param(
+            "asyncio.run(asyncio.sleep(0, globals().pop('objects'))); gc.collect()", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            "objects.keep = objects; del objects  # a cycle, collected at the end if ever",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_no_complaints(s3_store, end):
@@ -641,6 +647,7 @@ BUSY_FORK = """
 """
 
 
+@pytest.mark.slow
 def test_fork_during_a_request(answering):
     """A child forked while another thread waits for the store neither hangs nor complains."""
     url, _ = answering(200, b"x")

@@ -15,6 +15,8 @@ from shelf import NAME, add_version, disagree
 
 import trainer
 
+pytestmark = pytest.mark.slow
+
 ROW_SCRIPT = """
 import json, os, sys, time
 from mlshared import Client, MlsharedError
@@ -99,7 +101,6 @@ def test_entries_out_of_reach(shelf, s3, settings):
     assert said["seconds"] < 7
 
 
-@pytest.mark.slow
 def test_eight_processes_start_cold(shelf, s3, settings, capsys):
     """Each blob is downloaded once, counted at the socket."""
     processes = [start(shelf.rows[0], first_load_seconds=60, **settings) for _ in range(8)]
@@ -117,7 +118,6 @@ def test_eight_processes_start_cold(shelf, s3, settings, capsys):
     assert any(s.get("version") == 1 for s in said)
 
 
-@pytest.mark.slow
 def test_idle_workers_poll_once_an_interval(shelf, s3, settings, tmp_path, capsys):
     """Four idle workers send about one request per interval together, and nothing but GETs of the next entry."""
     poll_seconds, polls = 2.0, 6
@@ -147,7 +147,6 @@ def without(settings):
     return {name: value for name, value in settings.items() if name != "storage_options"}
 
 
-@pytest.mark.slow
 def test_the_store_stops_under_gunicorn(shelf, s3, settings, tmp_path):
     """Predictions go on, status() says stale with the error; a release after its return is taken up."""
     with (
@@ -175,7 +174,6 @@ def stale(web):
     return status
 
 
-@pytest.mark.slow
 def test_a_bad_release_under_gunicorn(shelf, local, tmp_path):
     """Golden rows that disagree: no worker swaps, status says why; the next good version is taken."""
     add_version(local.url, like=2, version=4, golden=disagree)
@@ -197,7 +195,6 @@ def test_a_bad_release_under_gunicorn(shelf, local, tmp_path):
     assert {answer.status for answer in load.answers} == {200}
 
 
-@pytest.mark.slow
 def test_a_cold_gunicorn_answers_in_time(shelf, s3, settings, tmp_path, capsys):
     """With the store hanging, a cold worker answers 503 well before gunicorn would kill it at 30 s."""
     s3.proxy.hold()
@@ -213,7 +210,6 @@ def test_a_cold_gunicorn_answers_in_time(shelf, s3, settings, tmp_path, capsys):
         print(f"\n    cold gunicorn, store hanging: 503 after {took:.1f} s: {body['error'][:150]}")
 
 
-@pytest.mark.slow
 def test_a_killed_worker_is_replaced(shelf, local, tmp_path):
     """A worker that gunicorn starts anew serves what the others serve, from the host's cache."""
     trainer.release(NAME, 2, store=local.url)

@@ -229,7 +229,14 @@ def test_every_order_of_three_with_a_lost_request(race, name):
     assert schedules > 40
 
 
-@pytest.mark.parametrize("only", [(RELEASE, RETRAIN_4), (ROLLBACK, RETRAIN_4), (RETRAIN_4, RETRAIN_5)])
+@pytest.mark.parametrize(
+    "only",
+    [
+        pytest.param((RELEASE, RETRAIN_4), marks=pytest.mark.slow),
+        pytest.param((ROLLBACK, RETRAIN_4), marks=pytest.mark.slow),
+        (RETRAIN_4, RETRAIN_5),
+    ],
+)
 def test_leaving_out_equal_orders_leaves_out_no_outcome(race, only):
     """For two at a time all orders can be run: they come to the same outcomes as those left over."""
     every, all_outcomes = race(Scene(released=4), only=only, reduce=False)

@@ -290,7 +290,7 @@ def retraining(tmp_path, folder):
         process.kill()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_terminated_retrain_frees_its_lease(retraining, objects, number):
     """As a cron job's time limit, a deploy or Ctrl-C end it: the next one need not wait."""
     assert there(objects, lease_key(MODEL, 1))

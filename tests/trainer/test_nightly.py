@@ -58,7 +58,9 @@ def nights(split):
     return later
 
 
-@pytest.mark.parametrize("split", [KeySplit("id", test=0.3), TimeSplit("time", test="40d")])
+@pytest.mark.parametrize(
+    "split", [pytest.param(KeySplit("id", test=0.3), marks=pytest.mark.slow), TimeSplit("time", test="40d")]
+)
 def test_an_equal_candidate_is_released_every_night(split):
     """A stable split passes 12 nights of 12."""
     verdicts = nights(split)
