@@ -41,7 +41,7 @@ SELECTORS = [
 ]
 
 
-@pytest.mark.parametrize("selector", SELECTORS, ids=repr)
+@pytest.mark.parametrize("selector", SELECTORS, ids=lambda each: type(each).__name__)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_a_selector_keeps_the_same_columns(selector, dtype):
     X = numbers(6, dtype=dtype, scales=(1.0, 37.5)).loc[:, lambda f: f.nunique() > 5]
