@@ -19,7 +19,7 @@ import pytest
 from hypothesis import settings
 
 # No deadlines: a busy machine is no finding. tests/run sets the variable when it is called with `quick`.
-settings.register_profile("default", deadline=None)
+settings.register_profile("default", deadline=None, max_examples=40)
 settings.register_profile("quick", deadline=None, max_examples=10)
 settings.load_profile(os.environ.get("TESTS_PROFILE", "default"))
 
