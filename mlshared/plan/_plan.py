@@ -96,7 +96,8 @@ class Plan:
             values = np.unique(np.concatenate(raw))
             values = values[np.isfinite(values)]
             values = values[:: max(1, 3 * len(values) // most)]
-            around = [np.nextafter(values, -np.inf), values, np.nextafter(values, np.inf)]
+            with np.errstate(over="ignore"):  # beside the largest float there is none
+                around = [np.nextafter(values, -np.inf), values, np.nextafter(values, np.inf)]
             found[field] = np.concatenate(around).tolist()
         return found
 
@@ -139,7 +140,8 @@ def load_plan(data: bytes | memoryview) -> Plan:
     """
     program, arrays = unpack(data)
     try:
-        return Plan(parse_program(program, arrays), len(data))
+        with np.errstate(all="ignore"):  # an extreme threshold is no news for an app's log
+            return Plan(parse_program(program, arrays), len(data))
     except (TypeError, ValueError, OverflowError, LookupError, MemoryError) as error:
         raise IntegrityError(f"the plan does not hold together: {str(error)[:200]}") from error
 

@@ -67,13 +67,14 @@ def _frame():
 def _compared(pipeline, X, y):
     plan = convert(fitted(pipeline, X, y), X)
     rows = rows_like(X, 5, wild=False)
-    edges = [
-        {**rows[0], name: float(np.nextafter(cut, side))}
-        for name, columns in thresholds(plan.program, 512).items()
-        for cut in np.unique(np.concatenate(columns))[:12]
-        for side in (-np.inf, cut, np.inf)
-        if np.isfinite(np.nextafter(cut, side))
-    ]
+    with np.errstate(over="ignore"):  # beside the largest float there is none
+        edges = [
+            {**rows[0], name: float(np.nextafter(cut, side))}
+            for name, columns in thresholds(plan.program, 512).items()
+            for cut in np.unique(np.concatenate(columns))[:12]
+            for side in (-np.inf, cut, np.inf)
+            if np.isfinite(np.nextafter(cut, side))
+        ]
     compare(pipeline, X, [*rows, *edges])
 
 
