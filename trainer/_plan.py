@@ -17,7 +17,7 @@ from mlshared.manifest import Field
 from mlshared.plan import Plan
 
 from ._exact import Comparison, NotExact, Row, compare
-from .converters import NotConvertible, convert
+from .converters import Converted, NotConvertible, convert
 
 DATA_ROWS: Final = 8192
 MADE_ROWS: Final = 2048
@@ -35,6 +35,7 @@ def plan_for(
     kind: Any,
     fields: Sequence[Field],
     categories: dict[str, list[Any]],
+    methods: Sequence[str] = (),
 ) -> tuple[bytes | None, str]:
     """Return a plan's file and one line about it.
 
@@ -44,10 +45,11 @@ def plan_for(
         kind: ``fields``, ``array`` or ``text``.
         fields: What it reads.
         categories: Of columns with a pandas category dtype.
+        methods: What it answers; a plan that lacks one of them is none.
     """
     schema = Schema(fields, kind, categories)
     try:
-        converted = convert.converted(estimator, fields, categories)
+        converted = _converted(estimator, fields, categories, methods)
         data = _data_rows(X, schema)
         made = list(_made_rows(data[:BASES], schema, converted.plan))
         wild = list(_wild_rows(data[:1], schema))
@@ -55,6 +57,15 @@ def plan_for(
     except (NotConvertible, NotExact) as error:
         return None, f"no plan: {error}"
     return converted.data, _line(seen)
+
+
+def _converted(
+    estimator: Any, fields: Sequence[Field], categories: dict[str, list[Any]], methods: Sequence[str]
+) -> Converted:
+    converted = convert.converted(estimator, fields, categories)
+    if lacking := sorted(set(methods) - set(converted.plan.methods)):
+        raise NotConvertible(f"{type(estimator).__name__}: the plan would not answer {', '.join(lacking)}")
+    return converted
 
 
 def _line(seen: Comparison) -> str:

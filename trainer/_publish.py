@@ -194,7 +194,9 @@ def draft(
     kind, fields, categories = infer_fields(estimator, X)
     if schema is not None:
         fields = fields_from_schema(schema, fields)
-    plan, report = plan_for(estimator, X, kind=kind, fields=fields, categories=categories)
+    plan, report = plan_for(
+        estimator, X, kind=kind, fields=fields, categories=categories, methods=description.methods
+    )
     blobs = {} if plan is None else {"plan": plan}
     try:
         blobs["skops"] = dump_estimator(estimator, trusted_types)
