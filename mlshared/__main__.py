@@ -19,9 +19,9 @@ from types import NoneType
 from typing import Any, Final, get_args
 
 from mlshared._cache import open_cache
+from mlshared._version import ModelVersion
 from mlshared.client import Client
 from mlshared.errors import ConfigError, InputError, InputProblem, MlsharedError, NotPublished, StorageError
-from mlshared.model import ModelVersion
 from mlshared.settings import from_environment, make_settings
 
 EXIT_FAILED: Final = 1

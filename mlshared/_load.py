@@ -20,9 +20,10 @@ from mlshared._cache import Cache
 from mlshared._envelope import MAX_ENTRY_BYTES
 from mlshared._estimator import EstimatorPredictor, set_one_job
 from mlshared._features import source_sha256
-from mlshared._following import Target
 from mlshared._planned import LazyEstimator, PlanPredictor
 from mlshared._schema import Schema
+from mlshared._target import Target
+from mlshared._version import ModelVersion, RowFunction
 from mlshared.errors import (
     EnvironmentMismatch,
     FeatureSkew,
@@ -33,7 +34,6 @@ from mlshared.errors import (
 )
 from mlshared.events import Hook
 from mlshared.manifest import Artifact, Manifest, Stored
-from mlshared.model import ModelVersion, RowFunction
 from mlshared.plan import Plan, load_plan
 from mlshared.settings import Settings
 from mlshared.store import Store, open_manifest

@@ -13,8 +13,8 @@ import numpy as np
 
 from mlshared import _frames
 from mlshared._schema import Schema, is_missing
+from mlshared._version import Predictor
 from mlshared.errors import ModelNotReady
-from mlshared.model import Predictor
 from mlshared.plan import Plan
 
 Row = dict[str, Any]

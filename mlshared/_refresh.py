@@ -17,13 +17,16 @@ from collections.abc import Collection
 from typing import Final
 
 from mlshared._features import source_sha256
-from mlshared._following import Follower, Target, follow
+from mlshared._following import follow
 from mlshared._load import Bundle, Host, assemble, fetch, fill_estimator, fingerprint
 from mlshared._ref import Ref
+from mlshared._status import Status
+from mlshared._target import Follower, Target
 from mlshared._verdicts import DETERMINISTIC, Verdicts, backoff
+from mlshared._version import ModelVersion
 from mlshared.errors import ArtifactError, MlsharedError, ModelNotReady, NotPublished, StorageError
 from mlshared.events import RefreshFailed, StoreWarning, VersionLoaded, VersionQuarantined
-from mlshared.model import Model, ModelVersion, Status
+from mlshared.model import Model
 
 KEEP_OLD_SECONDS: Final = 60.0
 TOUCH_SECONDS: Final = 600.0

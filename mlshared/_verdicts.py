@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from mlshared._cache import CachedLog
-from mlshared._following import Target
+from mlshared._target import Target
 from mlshared.errors import IntegrityError, SelfTestFailed
 
 DETERMINISTIC: Final = (IntegrityError, SelfTestFailed)

@@ -22,10 +22,12 @@ from mlshared._objects import open_objects
 from mlshared._poller import Gate, Poller, Stopped
 from mlshared._ref import Ref
 from mlshared._refresh import Refresher
+from mlshared._status import Status
 from mlshared._verdicts import backoff
+from mlshared._version import ModelVersion
 from mlshared.errors import ConfigError, MlsharedError, ModelNotReady, NotPublished, StorageError
 from mlshared.events import Hook, guarded
-from mlshared.model import Model, ModelVersion, Status
+from mlshared.model import Model
 from mlshared.settings import Settings
 from mlshared.store import Store
 

@@ -165,10 +165,10 @@ def load_steps(folder, cache, times):
     import joblib
 
     from mlshared._cache import open_cache
-    from mlshared._following import Target
     from mlshared._load import PLAN_TOLERANCE, Host, assemble, fetch
     from mlshared._objects import open_objects
     from mlshared._selftest import self_test
+    from mlshared._target import Target
     from mlshared.plan import load_plan
     from mlshared.settings import Settings
     from mlshared.store import Store

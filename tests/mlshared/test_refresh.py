@@ -12,11 +12,11 @@ from shelf import NAME, add_version, disagree
 import trainer
 from mlshared import _refresh
 from mlshared._cache import open_cache
-from mlshared._following import Target
 from mlshared._load import Host
 from mlshared._objects import open_objects
 from mlshared._ref import parse_ref
 from mlshared._refresh import Refresher, decide
+from mlshared._target import Target
 from mlshared.errors import (
     AccessDenied,
     EnvironmentMismatch,

@@ -3,7 +3,7 @@
 import pytest
 
 from mlshared._cache import open_cache
-from mlshared._following import Target
+from mlshared._target import Target
 from mlshared._verdicts import FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS, Verdicts, backoff
 from mlshared.errors import (
     EnvironmentMismatch,
