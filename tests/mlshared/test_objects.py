@@ -662,7 +662,7 @@ def test_replica(tmp_path):
     create(open_objects(str(tmp_path)), "flights/a", b"sixsix")
     handler = functools.partial(QuietFiles, directory=tmp_path)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         objects = open_objects(f"http://127.0.0.1:{server.server_port}")
         assert get(objects, "flights/a") == b"sixsix"
         assert get(objects, "flights/a", limit=2) == b"six"
@@ -717,7 +717,7 @@ def answering():
                 pass
 
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         servers.append(server)
         return f"http://127.0.0.1:{server.server_port}", requests
 

@@ -58,10 +58,6 @@ def settings(s3, tmp_path):
     return {"store": s3.url, "storage_options": s3.app_options, "cache_dir": str(tmp_path / "cache")}
 
 
-def as_text(proba):
-    return {str(name): p for name, p in proba.items()}
-
-
 @pytest.mark.parametrize("how", ["refusing", "hanging"])
 def test_a_new_process_starts_from_a_warm_cache(shelf, s3, settings, how, capsys):
     """Though the store refuses or hangs, the last version known here answers within two seconds."""
@@ -71,7 +67,7 @@ def test_a_new_process_starts_from_a_warm_cache(shelf, s3, settings, how, capsys
     for checked in Path(settings["cache_dir"]).rglob("checked"):
         os.utime(checked, (1, 1))
     said = finish(start(shelf.rows[0], **settings))
-    assert said["proba"] == as_text(shelf.offline(1, shelf.rows[0]))
+    assert said["proba"] == shelf.offline(1, shelf.rows[0], text=True)
     assert said["state"] == "stale"
     with capsys.disabled():
         print(f"\n    warm cache, store {how}: first answer after {said['seconds']:.2f} s")
