@@ -278,7 +278,7 @@ class Refresher:
         if bundle is None or bundle.stored.sha256 != target.manifest_sha256:
             bundle = fetch(self._host, self._store_id, self._ref.model, target)
         with self._host.gate:
-            return assemble(bundle, target, features=self.model.features, settings=self._host.settings)
+            return assemble(bundle, target, features=self.model.features, host=self._host)
 
     def _swap(self, version: ModelVersion, seconds: float) -> None:
         previous = self.model.loaded

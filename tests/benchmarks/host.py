@@ -187,7 +187,7 @@ def load_steps(folder, cache, times):
         return found
 
     def together():
-        return assemble(fetch(host, store_id, FOREST, target), target, features=None, settings=settings)
+        return assemble(fetch(host, store_id, FOREST, target), target, features=None, host=host)
 
     joblib.load(folder / "1.joblib")
     version = together()

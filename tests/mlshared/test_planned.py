@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import trainer
-from mlshared import Client, _load
+from mlshared import Client, _load, _worker
 from mlshared.errors import EnvironmentMismatch, InputError, IntegrityError, ModelNotReady, SelfTestFailed
 from mlshared.events import StoreWarning
 from mlshared.plan import pack
@@ -143,6 +143,12 @@ def test_what_is_neither_a_row_nor_a_table(client, what):
     """It is an InputError that says what to pass, and nothing of Python's own."""
     with pytest.raises(InputError, match=r"no (row|table)"):
         client().model(NAME).predict(what)
+
+
+def test_who_asks_for_the_estimator_does_not_wait_for_a_tick(client, monkeypatch):
+    """The refresh thread is woken for it."""
+    monkeypatch.setattr(_worker, "TICK_SECONDS", 1e4)
+    assert type(client().model(NAME).current.estimator).__name__ == "Pipeline"
 
 
 def test_tables_and_rows_are_answered_alike(client, shelf):
