@@ -7,6 +7,7 @@ s3_wire         s3_store, reached through counting_proxy
 shelf           a store with a model in three versions, made once: .copy_to(folder), .send_to(s3_store)
 """
 
+import gc
 import importlib.util
 import os
 import sys
@@ -22,6 +23,13 @@ from hypothesis import settings
 settings.register_profile("default", deadline=None, max_examples=40)
 settings.register_profile("quick", deadline=None, max_examples=10)
 settings.load_profile(os.environ.get("TESTS_PROFILE", "default"))
+
+
+def pytest_collection_finish():
+    """Keep what was imported out of later garbage collections, and have fewer: they are half of a small test."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 def _beside(name: str) -> Any:

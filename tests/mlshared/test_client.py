@@ -408,6 +408,7 @@ def test_fork_after_use(url, settings, shelf):
 
 
 @pytest.mark.slow
+@pytest.mark.alone  # with more than one thread of OpenMP
 def test_tables_after_a_fork(settings):
     """A child answers tables too, though its parent has used OpenMP, whose threads do not survive a fork."""
     X, y = load_breast_cancer(return_X_y=True)

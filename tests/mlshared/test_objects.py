@@ -374,6 +374,7 @@ def test_get_asks_past_caches(make, counting_proxy):
     assert "cache-control" in request.headers["authorization"].split("SignedHeaders=")[1].split(",")[0]
 
 
+@pytest.mark.slow
 def test_large_create_is_one_conditional_put(make, counting_proxy):
     """64 MiB are created in one PUT with If-None-Match, and whole."""
     objects = make()
@@ -394,6 +395,7 @@ def test_reading_stops_at_the_limit(make, counting_proxy):
     assert counting_proxy.bytes_back - before < 16 * MIB  # what sockets and aiohttp hold on the way
 
 
+@pytest.mark.slow
 def test_many_names(make, s3_store):
     """A listing of more than one page is whole."""
     for number in range(1005):

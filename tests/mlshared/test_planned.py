@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -343,8 +344,9 @@ def test_tables_with_gaps(tmp_path, dtypes):
     pipeline = make_pipeline(
         ColumnTransformer([("n", numbers, ["n"]), ("t", texts, ["t"])]), LogisticRegression()
     ).fit(X, [0, 1, 0, 1, 1] * 8)
-    trainer.publish(pipeline, X, name="gaps", store=str(tmp_path / "gaps"))
-    with Client(tmp_path / "gaps", cache_dir=tmp_path / "cache", poll_seconds=0) as client:
+    store = f"memory://{uuid.uuid4().hex}"
+    trainer.publish(pipeline, X, name="gaps", store=store)
+    with Client(store, cache_dir=tmp_path / "cache", poll_seconds=0) as client:
         current = client.model("gaps").current
         assert current.plan is not None, current.manifest.plan_report
         wanted = pipeline.predict_proba(X)

@@ -15,7 +15,7 @@ from shelf import NAME, add_version, disagree
 
 import trainer
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 ROW_SCRIPT = """
 import json, os, sys, time

@@ -22,6 +22,7 @@ def swap(load, act, version, workers=WORKERS):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("preload", [False, True], ids=["each", "preload"])
 @pytest.mark.parametrize("place", ["local", "s3"], indirect=True)
 def test_release_and_rollback_under_load(shelf, place, preload, tmp_path, capsys):
