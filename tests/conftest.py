@@ -41,6 +41,7 @@ def _beside(name: str) -> Any:
 
 
 wire = _beside("wire")
+machine = _beside("machine")
 make_shelf = _beside("shelf").make_shelf
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from gunicorns import Load, serving, wait_for
+from machine import slowness
 from shelf import NAME, add_version, disagree
 
 import trainer
@@ -60,7 +61,7 @@ def settings(s3, tmp_path):
 
 @pytest.mark.parametrize("how", ["refusing", "hanging"])
 def test_a_new_process_starts_from_a_warm_cache(shelf, s3, settings, how, capsys):
-    """Though the store refuses or hangs, the last version known here answers within two seconds."""
+    """Though the store refuses or hangs, the last version known here answers within two seconds and a half."""
     finish(start(shelf.rows[0], **settings))
     s3.proxy.stop() if how == "refusing" else s3.proxy.hold()
     # The host's last look is long ago, so that the new process asks.
@@ -71,7 +72,7 @@ def test_a_new_process_starts_from_a_warm_cache(shelf, s3, settings, how, capsys
     assert said["state"] == "stale"
     with capsys.disabled():
         print(f"\n    warm cache, store {how}: first answer after {said['seconds']:.2f} s")
-    assert said["seconds"] < 2.5
+    assert said["seconds"] < 2.5 * slowness()
 
 
 @pytest.mark.parametrize("how", ["refusing", "hanging"])
