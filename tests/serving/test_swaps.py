@@ -18,7 +18,7 @@ def swap(load, act, version, workers=WORKERS):
     began, before = time.monotonic(), len(load.answers)
     act()
     done = time.monotonic()
-    wait_for(lambda: len(load.workers_at(version, since=done)) == workers, POLL_SECONDS + 120)
+    wait_for(lambda: len(load.workers_at(version, since=done)) == workers)
     return time.monotonic() - done, (len(load.answers) - before) / (time.monotonic() - began)
 
 
@@ -45,7 +45,7 @@ def test_release_and_rollback_under_load(shelf, place, preload, tmp_path, capsys
         ) as web,
         Load(web.port, shelf.rows) as load,
     ):
-        load.warm_up(WORKERS, seconds=300)
+        load.warm_up(WORKERS)
         let_each_connect(tmp_path / "cache")
         up, up_rate = swap(load, lambda: trainer.release("cancer", 2, **to), 2)
         back, back_rate = swap(load, lambda: trainer.rollback("cancer", **to), 1)
@@ -76,7 +76,7 @@ def let_each_connect(cache):
         times.update(path.stat().st_mtime_ns for path in cache.rglob("checked"))
         return len(times) > WORKERS + 1
 
-    wait_for(polled, 300)
+    wait_for(polled)
 
 
 def wrong_answers(shelf, answers):
