@@ -50,7 +50,7 @@ def start(row, **settings):
 
 def finish(process):
     said = json.loads(process.stdout.readline())
-    process.communicate("!", timeout=60)
+    process.communicate("!", timeout=240)
     return said
 
 
