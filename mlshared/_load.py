@@ -16,6 +16,7 @@ from importlib import metadata
 from typing import Any, Final
 
 from mlshared import _artifact, _selftest
+from mlshared._breath import breathe
 from mlshared._cache import Cache
 from mlshared._envelope import MAX_ENTRY_BYTES
 from mlshared._estimator import EstimatorPredictor, set_one_job
@@ -300,6 +301,7 @@ def fingerprint(features: RowFunction | None, trusted_types: Iterable[str]) -> s
 
 
 def _installed(distribution: str) -> str | None:
+    breathe()
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from mlshared._breath import breathe
 from mlshared.errors import IntegrityError
 from mlshared.plan._file import unpack
 from mlshared.plan._ops import READS
@@ -115,6 +116,7 @@ class Plan:
         return values
 
     def _specialised(self, method: str, shared: dict[Any, Any]) -> Callable[[Row], Any]:
+        breathe()
         output = self.program.outputs[method]
         plainly = self._plainly(method, output)
         return specialise(self.program, output, plainly, shared) or plainly

@@ -39,7 +39,7 @@ def now():
 
 
 def verdicts(log, now, fingerprint="here"):
-    return Verdicts(log, fingerprint, clock=lambda: now[0])
+    return Verdicts(log, lambda: fingerprint, clock=lambda: now[0])
 
 
 @pytest.mark.parametrize("error", [IntegrityError("wrong bytes"), SelfTestFailed("row 0")], ids=repr)
