@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-PIECE_SECONDS: Final = 0.0003
-BREATH_SECONDS: Final = 0.0001
+PIECE_SECONDS: Final = 0.0001
+BREATH_SECONDS: Final = 0.001
 
 
 @dataclass(slots=True)

@@ -108,6 +108,7 @@ class Plan:
     def _values(self, needed: Sequence[int], columns: Mapping[str, Any]) -> dict[int, Any]:
         values: dict[int, Any] = {}
         for i in needed:
+            breathe()
             step, compiled = self.program.steps[i], self.program.compiled[i]
             if step.op in READS:
                 values[i] = compiled.run(columns[step.params["field"]])

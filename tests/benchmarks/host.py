@@ -10,7 +10,7 @@ is found there the next time) and prints, medians side by side:
     start     of a whole process until its first answer, and its memory then
     workers   four processes that have answered: how much they hold together (PSS), after a hot swap too
     swap      99th percentile of requests before and during hot swaps, in one process
-    web       the same over HTTP: gunicorn, 2 workers of 4 threads, two clients on loopback
+    web       the same over HTTP: gunicorn, 2 workers of 4 threads, four clients on loopback
 
 The other side of a swap is an app that loads with joblib in a thread. A swap of the client's fetches, writes and
 hashes the plan each time: it is removed from the cache before. Each measurement runs in processes of its own, the
@@ -31,13 +31,14 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
-from host_models import FOREST, TOP, build, forget, plan_of, put_in_force, removed, rows_of
+from host_models import TOP, build, forget, plan_of, put_in_force, removed, rows_of
 
 WORKERS = 4
 KEPT_SECONDS = 64  # the client lets go of what a swap replaced after a minute
 FEWEST_SAMPLES = 300  # during swaps, for a 99th percentile
 FEWEST_SWAPS, MOST_SWAPS = 5, 40
-CLIENT_PAUSE = 0.004
+CLIENTS, CLIENT_PAUSE = 4, 0.008
+WEB_SWAPS = {"plan": 12, "joblib": 40}  # few requests are answered while joblib loads
 
 FIRST_ANSWER = {
     "plan": """
@@ -165,26 +166,25 @@ def measure_workers(folder, way, *, swaps, wait):
 # -- swaps -------------------------------------------------------------------------------------------------------
 
 
-def versions_to_swap_to(folder, way, cache, enough):
-    """Yield once a version is released and not cached, until enough is measured."""
-    version = 2
-    for number in range(MOST_SWAPS):
-        if number >= FEWEST_SWAPS and enough():
-            return
+def prepared_swaps(folder, way, cache, most):
+    """Yield, again and again, once another version is released and not cached."""
+    for number in range(most):
+        version = 2 - number % 2
         if way == "plan":
             forget(folder, cache, version)
             put_in_force(folder, version)
-        yield
-        version = 3 - version
+        yield number
 
 
 def measure_swap(folder, way, pause):
     """Return seconds that requests took before and during swaps, and seconds of each swap, in one process."""
     cache = f"fresh-{os.getpid()}-{way}"
     put_in_force(folder, 1)
-    process = start(folder, "swapped", way, cache, pause)
+    process = start(folder, "swapped", way, cache, pause, 3)
     before, during, seconds = heard(process), [], []
-    for _ in versions_to_swap_to(folder, way, cache, lambda: len(during) >= FEWEST_SAMPLES):
+    for number in prepared_swaps(folder, way, cache, MOST_SWAPS):
+        if number >= FEWEST_SWAPS and len(during) >= FEWEST_SAMPLES:
+            break
         told(process, "swap")
         found = heard(process)
         during += found["during"]
@@ -204,9 +204,7 @@ def serving(folder, way, cache):
         web = json.dumps([way, str(folder), cache, control.getsockname()[1]])
         command = [sys.executable, "-m", "gunicorn", "--workers", "2", "--threads", "4", "--chdir", HERE]
         command += ["--log-level", "warning", "--bind", f"fd://{listener.fileno()}", "host_web:app"]
-        process = subprocess.Popen(
-            command, env=environment(HOST_WEB=web), pass_fds=[listener.fileno()]
-        )
+        process = subprocess.Popen(command, env=environment(HOST_WEB=web), pass_fds=[listener.fileno()])
         control.settimeout(60)
         try:
             lines = [control.accept()[0].makefile("rw") for _ in range(2)]
@@ -223,16 +221,14 @@ def measure_web(folder, way):
     put_in_force(folder, 1)
     windows = []
     with serving(folder, way, cache) as (port, workers):
-        clients = [start(folder, "client", port, CLIENT_PAUSE) for _ in range(2)]
+        clients = [start(folder, "client", port, CLIENT_PAUSE) for _ in range(CLIENTS)]
         time.sleep(6)
         quiet_until = time.monotonic()
-        for _ in versions_to_swap_to(folder, way, cache, lambda: False):
+        for _ in prepared_swaps(folder, way, cache, WEB_SWAPS[way]):
             for worker in workers:
                 print("swap", file=worker, flush=True)
             windows += [json.loads(worker.readline()) for worker in workers]
             time.sleep(0.3)
-            if len(windows) >= 2 * WEB_SWAPS:
-                break
         answers = []
         for process in clients:
             process.stdin.close()
@@ -247,9 +243,6 @@ def measure_web(folder, way):
         if any(pid == who and began < end and began + seconds > start for who, start, end in windows)
     ]
     return before, during, [end - start for _, start, end in windows]
-
-
-WEB_SWAPS = 15
 
 
 # -- the report --------------------------------------------------------------------------------------------------
@@ -310,8 +303,12 @@ def report_workers(to, folder, plan_bytes, *, wait):
     (without,) = measure_workers(folder, "small", swaps=False, wait=False)
     held_joblib = measure_workers(folder, "joblib", swaps=True, wait=False)
     held = measure_workers(folder, "plan", swaps=True, wait=wait)
-    to.line(f"workers  {WORKERS} hold {without:.0f} MB together with a small model; joblib + scikit-learn, with")
-    to.line(f"         the forest, {held_joblib[0]:.0f}, after a swap {held_joblib[1]:.0f}. With the plan, copies:")
+    to.line(
+        f"workers  {WORKERS} hold {without:.0f} MB together with a small model; joblib + scikit-learn, with"
+    )
+    to.line(
+        f"         the forest, {held_joblib[0]:.0f}, after a swap {held_joblib[1]:.0f}. With the plan, copies:"
+    )
     moments = ("after answering", "right after a swap", f"{KEPT_SECONDS} s after a swap")
     for moment, megabytes in zip(moments, held, strict=False):
         to.line(f"         {moment}: {megabytes:.0f} MB,", (megabytes - without) * 1e6 / plan_bytes, 1.2)
@@ -319,10 +316,10 @@ def report_workers(to, folder, plan_bytes, *, wait):
 
 def report_swap(to, text, way, found):
     before, during, seconds = found
-    low, high = percentile(before), percentile(during)
-    to.line(f"{text}: p50 {percentile(before, 0.5) * 1e3:.2f}, p99 {low * 1e3:.2f} ms of {len(before)} requests before;")
+    half, low, high = percentile(before, 0.5) * 1e3, percentile(before) * 1e3, percentile(during) * 1e3
+    to.line(f"{text}: p50 {half:.2f}, p99 {low:.2f} ms of {len(before)} requests before;")
     text = (
-        f"         p99 {high * 1e3:.2f}, worst {max(during) * 1e3:.1f} ms of {len(during)} during {len(seconds)} swaps "
+        f"         p99 {high:.2f}, worst {max(during) * 1e3:.1f} ms of {len(during)} during {len(seconds)} swaps "
         f"of {statistics.median(seconds) * 1e3:.0f} ms; {way}:"
     )
     to.line(text, high / low, 2 if way == "plan" else None)

@@ -1,9 +1,9 @@
 """What `host.py` measures: two deep forests and a small model, as plans in a store and as joblib dumps.
 
-    build(folder, rows)          once; about a minute
-    put_in_force(folder, n)      releases a version of the forest
-    forget(folder, cache, n)     so that a cache has to fetch its plan again
-    Plans, Joblib                the two ways of having the forest in a process: ask() and swap()
+build(folder, rows)          once; about a minute
+put_in_force(folder, n)      releases a version of the forest
+forget(folder, cache, n)     so that a cache has to fetch its plan again
+Plans, Joblib                the two ways of having the forest in a process: ask() and swap()
 """
 
 import json

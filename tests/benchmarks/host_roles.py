@@ -1,6 +1,6 @@
 """The processes that `host.py` starts and measures; each says what it found as lines of JSON.
 
-    python host_roles.py ROLE FOLDER ARGUMENT...
+python host_roles.py ROLE FOLDER ARGUMENT...
 """
 
 import gc
@@ -10,6 +10,7 @@ import statistics
 import sys
 import threading
 import time
+from array import array
 from functools import partial
 from pathlib import Path
 
@@ -80,28 +81,41 @@ def load(folder, cache, times):
     say({"first": first} | {name: statistics.median(taken) for name, taken in steps.items()})
 
 
-def swapped(folder, way, cache, pause):
-    """Ask row after row; say how long each took before all swaps, and during each that it is told to do."""
-    rows, answers, pause = rows_of(folder), opened(way, folder, cache), float(pause)
+def swapped(folder, way, cache, pause, seconds):
+    """Ask row after row, all the time; swap when told. Say how long requests took before all swaps and during each.
 
-    def asked_until(done):
-        taken = []
-        while not done(len(taken)):
+    Args:
+        pause: Seconds between two requests.
+        seconds: How long to ask before it is ready for swaps.
+    """
+    rows, answers, pause = rows_of(folder), opened(way, folder, cache), float(pause)
+    starts, taken, over = array("d"), array("d"), threading.Event()
+
+    def swap_when_told():
+        for _ in sys.stdin:
             began = time.perf_counter()
+            answers.swap()
+            ended = time.perf_counter()
+            last = len(taken)
+            during = [t for start, t in zip(starts[:last], taken, strict=False) if start + t > began]
+            say({"during": during, "seconds": ended - began})
+        over.set()
+
+    def ask_until(done):
+        while not done():
+            starts.append(time.perf_counter())
             answers.ask(rows[len(taken) % len(rows)])
-            taken.append(time.perf_counter() - began)
+            taken.append(time.perf_counter() - starts[-1])
             if pause:
                 time.sleep(pause)
-        return taken
 
-    asked_until(lambda number: number >= 50)
-    say(asked_until(lambda number: number >= (300 if way == "joblib" else 2000)))
-    while sys.stdin.readline():
-        swap = threading.Thread(target=answers.swap)
-        began = time.perf_counter()
-        swap.start()
-        during = asked_until(lambda number: number and not swap.is_alive())  # noqa: B023
-        say({"during": during, "seconds": time.perf_counter() - began})
+    for wait in (1.0, float(seconds)):  # the first second warms up
+        del starts[:], taken[:]
+        until = time.perf_counter() + wait
+        ask_until(lambda: time.perf_counter() > until)  # noqa: B023
+    say(list(taken))
+    threading.Thread(target=swap_when_told).start()
+    ask_until(over.is_set)
     answers.close()
 
 
@@ -109,7 +123,8 @@ def client(folder, port, pause):
     """Send one request after the other until told to stop; say when each began, how long, and who answered."""
     bodies = [json.dumps(row).encode() for row in rows_of(folder)]
     requests = [
-        b"POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b"
+        % (len(body), body)
         for body in bodies
     ]
     stopped, answers = threading.Event(), []
