@@ -88,7 +88,7 @@ class PlanPredictor:
 
     def table(self, method: str, table: Any) -> Any:
         """Return the answer to a user's table, checked first."""
-        if len(table) >= self._min_rows:
+        if _height(table) >= self._min_rows:
             if self.lazy.predictor is not None:
                 return self.lazy.predictor.table(method, table)
             self.lazy.wanted = self.lazy.problem is None
@@ -106,6 +106,11 @@ class PlanPredictor:
             else:
                 columns[field.name] = [None if is_missing(value) else value for value in column.tolist()]
         return columns
+
+
+def _height(table: Any) -> int:
+    shape = getattr(table, "shape", ())
+    return shape[0] if isinstance(shape, tuple) and shape else 0
 
 
 def _numbers(column: Any) -> Any:

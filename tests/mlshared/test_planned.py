@@ -19,7 +19,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import trainer
 from mlshared import Client, _load
-from mlshared.errors import EnvironmentMismatch, IntegrityError, ModelNotReady, SelfTestFailed
+from mlshared.errors import EnvironmentMismatch, InputError, IntegrityError, ModelNotReady, SelfTestFailed
 from mlshared.events import StoreWarning
 from mlshared.plan import pack
 from mlshared.plan._file import unpack
@@ -136,6 +136,13 @@ def test_a_large_table_asks_for_the_estimator(client, shelf):
     np.testing.assert_allclose(first, second, **TIGHT)
     np.testing.assert_array_equal(current.predict(table), shelf.pipelines[1].predict(table))
     np.testing.assert_allclose(current.predict_proba(shelf.rows), second, **TIGHT)
+
+
+@pytest.mark.parametrize("what", [None, 7, object(), iter([{}]), np.array(1.0)])
+def test_what_is_neither_a_row_nor_a_table(client, what):
+    """It is an InputError that says what to pass, and nothing of Python's own."""
+    with pytest.raises(InputError, match=r"no (row|table)"):
+        client().model(NAME).predict(what)
 
 
 def test_tables_and_rows_are_answered_alike(client, shelf):
