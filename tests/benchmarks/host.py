@@ -266,6 +266,7 @@ class Report:
 def report(folder, *, quick):
     """Measure everything, print it, and return 1 where something wanted is not reached."""
     to, times = Report(), 3 if quick else 9
+    removed(folder / "cache")
     began = time.monotonic()
     print(f"load of the machine {os.getloadavg()[0]:.1f}, {os.cpu_count()} processors")
     plan_bytes, dumped = plan_of(folder, 1).size, (folder / "1.joblib").stat().st_size
