@@ -569,6 +569,7 @@ def test_a_reader_without_list_bucket(listless_s3, settings):
     }
     with Client("s3://bucket/models", storage_options=options, **settings) as client:
         model = client.model(NAME)
+        assert model.ready(timeout=SECONDS)
         assert model.current.version == 1
         model.refresh()
         before = len(log)
