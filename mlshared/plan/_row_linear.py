@@ -11,6 +11,7 @@ such a row is left to the definition.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import frexp
 from operator import mul
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from mlshared.plan._step import Array
 Row = Mapping[str, Any]
 Answer = Callable[[Row], Any]
 
+_SMALLEST: Final = 2.0**-60  # of weights; below, and at 0, a division stays one
 NAN: Final = float("nan")
 MAX_LOOP: Final = 400  # weights in a Python loop; beyond that one numpy product is quicker
 _ERRORS: Final = (Refused, TypeError, ValueError, OverflowError, ZeroDivisionError, KeyError)
@@ -77,34 +79,66 @@ def linear_row(program: Program, output: Output, otherwise: Answer, shared: dict
 
 
 def _one_score(terms: Terms, tail: Callable[[Any], Any], otherwise: Answer) -> Answer:
-    offset = float(terms.offset[0])
-    numbers = tuple(
-        (f, float(missing * w[0]), sub, div, float(w[0])) for f, missing, sub, div, w in terms.scaled
+    """Return the loop of a single score, two fields at a time: a tenth quicker than one at a time.
+
+    Weights are multiplied by a power of two, which costs no digit, so that a division may be folded into its
+    weight: each is then at least 2, and what overflows in the definition's division overflows here as well.
+    """
+    usual = [(f, float(missing), sub, div, float(w[0])) for f, missing, sub, div, w in terms.scaled]
+    folded = [each for each in usual if _folds(*each[-2:])]
+    scale = 2.0 ** -min([0, *(frexp(weight)[1] - 2 for *_, weight in folded)])
+    offset, back = float(terms.offset[0]) * scale, 1.0 / scale
+    numbers = _paired(
+        [(f, missing * w * scale, sub, w * scale / div) for f, missing, sub, div, w in folded], (0.0,) * 3
     )
-    other = tuple((f, float(missing * w[0]), of, float(w[0])) for f, missing, of, w in terms.other)
-    encoded = tuple(
-        (f, {value: float(w[0]) for value, w in table.items()}.get, float(unknown[0]))
-        for f, table, unknown in terms.encoded
+    divided = tuple(
+        (f, missing * w * scale, sub, div, w * scale)
+        for f, missing, sub, div, w in usual
+        if not _folds(div, w)
+    )
+    encoded = _paired(
+        [
+            (f, {value: float(w[0]) * scale for value, w in table.items()}.get, float(unknown[0]) * scale)
+            for f, table, unknown in terms.encoded
+        ],
+        ({}.get, 0.0),
+    )
+    other = tuple(
+        (f, float(missing * w[0]) * scale, of, float(w[0]) * scale) for f, missing, of, w in terms.other
     )
 
     def answer(row: Row) -> Any:
         try:
             z = offset
-            for name, absent, sub, div, weight in numbers:
+            for name, absent, sub, factor, name2, absent2, sub2, factor2 in numbers:
+                x, x2 = row[name], row[name2]
+                z += absent if x is None else (x - sub) * factor
+                z += absent2 if x2 is None else (x2 - sub2) * factor2
+            for name, weight_of, unlisted, name2, weight_of2, unlisted2 in encoded:
+                z += weight_of(row[name], unlisted) + weight_of2(row[name2], unlisted2)
+            for name, absent, sub, div, weight in divided:
                 x = row[name]
                 z += absent if x is None else (x - sub) / div * weight
-            for name, weight_of, unlisted in encoded:
-                z += weight_of(row[name], unlisted)
             for name, absent, of, weight in other:
                 x = row[name]
                 z += absent if x is None else of(x) * weight
             if z - z == 0.0:  # finite
-                return tail(z)
+                return tail(z * back)
         except _ERRORS:
             pass
         return otherwise(row)
 
     return answer
+
+
+def _folds(div: float, weight: float) -> bool:
+    return div != 0.0 and abs(weight) >= _SMALLEST
+
+
+def _paired(terms: list[Any], nothing: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return terms in twos, each (field, ...); an odd one beside the same field adding ``nothing``."""
+    even = terms if len(terms) % 2 == 0 else [*terms, (terms[-1][0], *nothing)]
+    return tuple((*one, *other) for one, other in zip(even[::2], even[1::2], strict=True))
 
 
 def _several_scores(

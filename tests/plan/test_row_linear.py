@@ -171,3 +171,17 @@ def test_an_unlisted_category_is_refused_by_row_and_definition():
         plan.one("predict")(row)
     with pytest.raises(InputError, match="size"):
         plan.rows("predict", [row])
+
+
+@pytest.mark.parametrize("weight", [0.0, 1e-300, 1e-30, 0.01, 3.0])
+@pytest.mark.parametrize("names", ["ab", "abc"])
+def test_what_overflows_on_its_way_is_refused_also_where_weights_cancel(weight, names):
+    """A division folded into its weight would give 0 for what scikit-learn divides to infinity."""
+    X = pd.DataFrame({name: np.linspace(-1, 1, 20) for name in names})
+    fitted = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, np.arange(20) % 2)
+    fitted[0].scale_ = np.full(len(names), 1e-3)
+    fitted[1].coef_ = np.array([[weight, -weight, 1e-5][: len(names)]])
+    usual = dict.fromkeys(names, 0.25)
+    rows = [usual, *({**usual, "a": x, "b": x} for x in (0.0, 1.9e305, 1e308, -1.9e305))]
+    rows += [{**usual, "a": x} for x in (1e300, 1.7e305, -1.7e305, 1.9e305)]
+    assert compare(fitted, X, rows).one("predict_proba").__module__ == LINEAR
