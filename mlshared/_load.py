@@ -9,7 +9,7 @@ process loads and self-tests for itself.
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -149,8 +149,19 @@ def assemble(
     if features is not None and manifest.features is not None:
         _selftest.check_features(version.checked, golden)
     tolerance = ESTIMATOR_TOLERANCE if version.plan is None or version.plan.single else PLAN_TOLERANCE
-    _selftest.self_test(version.answer, golden, tolerance)
+    one = None if version.plan is None else _row_by_row(version)
+    _selftest.self_test(version.answer, golden, tolerance, one=one)
     return version
+
+
+def _row_by_row(version: ModelVersion) -> _selftest.Single:
+    """Return what answers raw rows as requests are answered: a plan has a way of its own for one row."""
+
+    def of(method: str) -> Callable[[Any], Any]:
+        answer = version.predictor.one(method)
+        return lambda row: answer(version.checked(row))
+
+    return of
 
 
 def fill_estimator(host: Host, version: ModelVersion) -> None:
