@@ -18,7 +18,7 @@ import numpy as np
 
 from mlshared.plan._program import Output, Program
 from mlshared.plan._row_number import Refused
-from mlshared.plan._row_scores import long_tail, short_tail
+from mlshared.plan._row_tail import by_steps, followed
 from mlshared.plan._row_terms import Terms
 from mlshared.plan._row_terms import terms as terms_of
 from mlshared.plan._step import Array
@@ -40,11 +40,10 @@ def linear_row(program: Program, output: Output, otherwise: Answer, shared: dict
         otherwise: Answers a row by the definition.
         shared: What the methods have in common: the terms of a linear step are kept here.
     """
-    tail, last = short_tail(program, output)
-    if tail is None:
-        tail, last = long_tail(program, output)
-    if tail is None:
+    found = followed(program, output, "linear") or by_steps(program, output, "linear")
+    if found is None:
         return None
+    last, tail = found
     key = ("linear", last)
     if key not in shared:
         shared[key] = terms_of(program, last)

@@ -22,8 +22,9 @@ from typing import Any, Final
 import numpy as np
 
 from mlshared.plan._program import Output, Program
+from mlshared.plan._row_scores import Follow
 from mlshared.plan._row_states import CodeStates, NumberStates, States, states
-from mlshared.plan._row_tail import Follow, followed
+from mlshared.plan._row_tail import followed
 from mlshared.plan._step import Array
 from mlshared.plan._trees import Nodes, checked
 
