@@ -10,6 +10,8 @@ nothing, and imports no machine-learning library.
 """
 
 from mlshared._ref import Ref
+from mlshared._status import Status
+from mlshared._version import ModelVersion
 from mlshared.client import Client, configure, get_model
 from mlshared.errors import (
     AccessDenied,
@@ -28,7 +30,7 @@ from mlshared.errors import (
     UnsupportedFormat,
     UntrustedType,
 )
-from mlshared.model import Model, ModelVersion, Status
+from mlshared.model import Model
 from mlshared.settings import Settings
 
 __all__ = [

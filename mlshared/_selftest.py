@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from mlshared._breath import breathe
 from mlshared._envelope import strict_json
 from mlshared.errors import (
     EnvironmentMismatch,
@@ -73,7 +74,9 @@ def self_test(answer: Answer, golden: bytes, tolerance: float = 1e-6, *, one: Si
             several = isinstance(expected, dict)
             ways[f"{method} of single rows"] = partial(_singly, one(method), rows, several=several)
         for way, ask in ways.items():
+            breathe()
             found = columns(_asked(way, ask))
+            breathe()
             difference = disagreement(wanted, found, exact=method in exact, tolerance=tolerance)
             if difference:
                 raise SelfTestFailed(f"{way}, {difference}")
@@ -95,7 +98,10 @@ def _together(answer: Answer, method: str, rows: list[Any]) -> Any:
 
 def _singly(one: Callable[[Any], Any], rows: list[Any], *, several: bool) -> Any:
     """Return the answers to single rows, encoded as those to a table; with one table a target, several."""
-    answers = [one(row) for row in rows]
+    answers = []
+    for row in rows:
+        breathe()
+        answers.append(one(row))
     if not several:
         return _encode(answers)
     return {"targets": [_encode(list(of_target)) for of_target in zip(*answers, strict=True)]}
@@ -209,6 +215,7 @@ def differing(
     """Yield row and column of every value that differs; both must be of one shape."""
     slack = [0.0 if exact else tolerance * _scale(column) for column in expected]
     for row in range(len(expected[0]) if expected else 0):
+        breathe()
         for number, allowed in enumerate(slack):
             if not _same(expected[number][row], got[number][row], allowed):
                 yield row, number

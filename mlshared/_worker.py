@@ -22,10 +22,12 @@ from mlshared._objects import open_objects
 from mlshared._poller import Gate, Poller, Stopped
 from mlshared._ref import Ref
 from mlshared._refresh import Refresher
+from mlshared._status import Status
 from mlshared._verdicts import backoff
+from mlshared._version import ModelVersion
 from mlshared.errors import ConfigError, MlsharedError, ModelNotReady, NotPublished, StorageError
 from mlshared.events import Hook, guarded
-from mlshared.model import Model, ModelVersion, Status
+from mlshared.model import Model
 from mlshared.settings import Settings
 from mlshared.store import Store
 
@@ -243,7 +245,7 @@ class Worker:
             cache = open_cache(settings.cache_dir, max_bytes=settings.cache_bytes)
             with self.gate:
                 objects = open_objects(settings.store, settings.storage_options)
-            self._host = Host(settings, Store(objects), cache, self._hook, self.gate)
+            self._host = Host(settings, Store(objects), cache, self._hook, self.gate, wake=self._poller.wake)
         if self._store_id is None:
             if time.monotonic() < self._open_not_before and self._open_error is not None:
                 raise self._open_error

@@ -17,10 +17,12 @@ from typing import Any, Final, Self
 from mlshared._estimator import after_fork
 from mlshared._poller import Gate
 from mlshared._ref import Ref, parse_ref
+from mlshared._status import Status
+from mlshared._version import RowFunction
 from mlshared._worker import Followed, Worker
 from mlshared.errors import ConfigError
 from mlshared.events import Hook, log_event
-from mlshared.model import Model, RowFunction, Status, forget_locks
+from mlshared.model import Model, forget_locks
 from mlshared.settings import from_environment, make_settings
 
 DEFAULT: Final = "default"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from mlshared._following import accepts
+from mlshared._alias_log import accepts
 from mlshared._objects import open_objects
 from mlshared._ref import Ref
 from mlshared.errors import IntegrityError, NotPublished

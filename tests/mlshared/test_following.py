@@ -6,8 +6,9 @@ from datetime import timedelta
 import pytest
 from entries import NOON, STORE_ID, founded, manifest, put, release
 
+from mlshared._alias_log import CONFIRM_SECONDS, VOID_AFTER_LOOKS, AliasLog, accepts
 from mlshared._cache import open_cache
-from mlshared._following import CONFIRM_SECONDS, VOID_AFTER_LOOKS, AliasLog, accepts, follow
+from mlshared._following import follow
 from mlshared._objects import open_objects
 from mlshared._ref import parse_ref
 from mlshared.errors import AccessDenied, IntegrityError, NotPublished, StorageError, UnsupportedFormat

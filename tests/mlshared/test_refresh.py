@@ -12,11 +12,11 @@ from shelf import NAME, add_version, disagree
 import trainer
 from mlshared import _refresh
 from mlshared._cache import open_cache
-from mlshared._following import Target
 from mlshared._load import Host
 from mlshared._objects import open_objects
 from mlshared._ref import parse_ref
 from mlshared._refresh import Refresher, decide
+from mlshared._target import Target
 from mlshared.errors import (
     AccessDenied,
     EnvironmentMismatch,
@@ -437,6 +437,7 @@ def test_another_process_reached_the_store(process, url, tmp_path):
     with pytest.raises(StorageError):
         other.refresh()
     assert other.status().state == "stale"
+    other.refresher._look_failed_at -= 0.1  # further back than the clock of a file system may lag
     (tmp_path / "unmounted").rename(tmp_path / "models")
     one.refresh()
     other.tick()

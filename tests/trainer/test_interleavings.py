@@ -17,7 +17,7 @@ from entries import ALIAS, MODEL, STORE_ID, founded, manifest, put, release
 from fsspec.implementations.memory import MemoryFileSystem
 from interleave import explore
 
-from mlshared._following import accepts
+from mlshared._alias_log import accepts
 from mlshared._objects import open_objects
 from mlshared.store import Store
 from trainer import _append, _release

@@ -1,0 +1,279 @@
+"""The release log of one alias, followed entry by entry.
+
+    look(store)   one request where there is nothing new; the first time, the end of the log is found
+    rescan()      what other processes of this host have accepted
+    targets       the released version, its fallback, then what this host served before
+
+An entry is accepted only by the rules of the log (`accepts`), so an alias never goes backwards, and remembered in
+the cache, one file an entry. Nothing here loads a model.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable
+from typing import Final
+
+from mlshared._cache import CachedLog
+from mlshared._ref import Ref
+from mlshared._target import Target
+from mlshared.errors import (
+    AccessDenied,
+    ArtifactError,
+    IntegrityError,
+    NotPublished,
+    StorageError,
+    UnsupportedFormat,
+)
+from mlshared.manifest import Release, Stored
+from mlshared.store import Store, open_release
+
+VOID_AFTER_LOOKS: Final = 3
+LOOK_AHEAD: Final = 16
+CONFIRM_SECONDS: Final = 600.0
+
+
+def accepts(head: Stored[Release] | None, entry: Release) -> bool:
+    """Return whether an alias's log may go on from ``head`` to ``entry``."""
+    if head is None:
+        return True
+    if entry.number <= head.entry.number:
+        return False
+    if entry.prev is None or entry.prev.number < head.entry.number:
+        return entry.reset
+    return entry.prev.number > head.entry.number or entry.prev.sha256 == head.sha256
+
+
+class AliasLog:
+    """Follows the release log of one alias.
+
+    Args:
+        store_id: The store's identity.
+        ref: Which model and alias.
+        cached: The host's memory of this log.
+        floor: Entries below this number are not accepted.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        store_id: str,
+        ref: Ref,
+        cached: CachedLog,
+        *,
+        floor: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store_id = store_id
+        self._ref = ref
+        self._cached = cached
+        self._floor = floor
+        self._looks: dict[int, tuple[str, int]] = {}
+        self._unremembered: list[Stored[Release]] = []
+        self._history: list[Stored[Release]] = []
+        self._clock = clock
+        self._confirmed = clock()
+        self._listed = False
+        self.head: Stored[Release] | None = None
+        self.warning: str | None = None
+        self.problem: Exception | None = None
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """The released version, its fallback, then what this host served before and is not withdrawn."""
+        if self.head is None:
+            return ()
+        entry = self.head.entry
+        found = {entry.manifest_sha256: Target(entry.version, entry.manifest_sha256, entry.created_at)}
+        if back := entry.fallback:
+            found.setdefault(
+                back.manifest_sha256, Target(back.version, back.manifest_sha256, entry.created_at)
+            )
+        for earlier in reversed(self._history):
+            old = earlier.entry
+            if old.version not in entry.withdrawn:
+                target = Target(old.version, old.manifest_sha256, old.created_at, cached_only=True)
+                found.setdefault(old.manifest_sha256, target)
+        return tuple(found.values())
+
+    def rescan(self) -> None:
+        """Accept the entries that other processes of this host remembered."""
+        known = self.head.entry.number if self.head else 0
+        for number in self._cached.numbers():
+            if number <= known:
+                continue
+            raw = self._cached.entry(number)
+            if raw is None:
+                continue
+            try:
+                stored = self._open(raw, number)
+            except ArtifactError:
+                continue
+            self._accept(stored)
+
+    def look(self, store: Store) -> None:
+        """Ask for the entries after the head; the first time, list the log to find its end."""
+        self.problem = None
+        if self.head is None or not self._listed:
+            self._find_head(store)
+            self._listed = True
+            return
+        self._ask_on(store)
+        if self._clock() - self._confirmed > CONFIRM_SECONDS:
+            self._confirm_head(store)  # last, so that what it raises does not keep newer entries out
+
+    def remember(self) -> None:
+        """Write accepted entries to the cache, oldest first."""
+        for stored in self._unremembered:
+            self._cached.remember(stored.entry.number, stored.raw)
+        self._unremembered.clear()
+
+    def _ask_on(self, store: Store) -> None:
+        assert self.head is not None
+        number = self.head.entry.number + 1
+        while number <= self.head.entry.number + LOOK_AHEAD:
+            try:
+                raw = store.release_bytes(self._ref.model, self._ref.alias, number)
+            except AccessDenied:
+                self._explain_denial(store)
+                return
+            if raw is None:
+                return
+            if not self._judge(raw, number):
+                return
+            number += 1
+
+    def _judge(self, raw: bytes, number: int) -> bool:
+        """Accept an entry, or count a look at an invalid one; return whether to ask for the next number."""
+        try:
+            stored = self._open(raw, number)
+        except UnsupportedFormat as error:
+            self.problem = error
+            return False
+        except IntegrityError as error:
+            return self._is_void(raw, number, error)
+        if accepts(self.head, stored.entry):
+            self._accept(stored, fresh=True)
+            return True
+        head = self.head.entry.number if self.head else 0
+        return self._is_void(raw, number, IntegrityError(f"entry {number} does not follow entry {head}"))
+
+    def _is_void(self, raw: bytes, number: int, error: IntegrityError) -> bool:
+        # A bad object must not freeze the alias for ever, nor one bad answer of the network skip an entry.
+        sha256 = hashlib.sha256(raw).hexdigest()
+        seen, looks = self._looks.get(number, (sha256, 0))
+        looks = looks + 1 if seen == sha256 else 1
+        self._looks[number] = (sha256, looks)
+        self.problem = error
+        return looks >= VOID_AFTER_LOOKS
+
+    def _accept(self, stored: Stored[Release], *, fresh: bool = False) -> None:
+        if not accepts(self.head, stored.entry) or stored.entry.number < self._floor:
+            return
+        if self.head is not None:
+            self._history.append(self.head)
+            del self._history[:-LOOK_AHEAD]
+        self.head = stored
+        self.problem = None
+        self._looks.clear()
+        self._confirmed = self._clock()
+        if fresh:
+            self._unremembered.append(stored)
+
+    def _find_head(self, store: Store) -> None:
+        model, alias = self._ref.model, self._ref.alias
+        known = self.head.entry.number if self.head else 0
+        try:
+            numbers = store.releases(model, alias)
+        except AccessDenied:
+            numbers = list(range(1, self._gallop(store, max(known, self._floor)) + 1))
+        if known > max(numbers, default=0):
+            raise StorageError(f"the log of {self._ref} ends before entry {known}, which was accepted before")
+        self._accept_newest(store, [n for n in reversed(numbers) if n >= self._floor and n > known])
+        if self.head is None:
+            if self.problem is not None:
+                raise self.problem  # a failed look: it is told, and the next one is later
+            if numbers:
+                raise NotPublished(
+                    f"the log of {self._ref} ends with entry {max(numbers)}, "
+                    f"below the floor {self._floor} in the settings"
+                )
+            raise NotPublished(f"no release of {self._ref} in the store: train and release one first")
+
+    def _accept_newest(self, store: Store, numbers: list[int]) -> None:
+        """Accept the first valid entry of these, the highest first."""
+        model, alias = self._ref.model, self._ref.alias
+        rootless: Stored[Release] | None = None
+        for number in numbers:
+            raw = store.release_bytes(model, alias, number)
+            if raw is None:
+                continue
+            try:
+                stored = self._open(raw, number)
+                self._check_previous(store, stored.entry)
+            except ArtifactError as error:
+                self.problem = error
+                continue
+            if stored.entry.rootless and self.head is None:
+                rootless = stored  # in force only if nothing valid lies below
+                continue
+            self._accept(stored, fresh=True)
+            if self.head and self.head.entry.number == number:
+                return
+        if self.head is None and rootless is not None:
+            self._accept(rootless, fresh=True)
+
+    def _check_previous(self, store: Store, entry: Release) -> None:
+        """Refuse an entry that a reader who followed the log would: one that follows what is not there.
+
+        Raises:
+            IntegrityError: If the entry it names lies there with other bytes.
+        """
+        if self.head is not None or entry.prev is None or entry.reset:
+            return  # `accepts` decides, or nothing can be told
+        raw = store.release_bytes(self._ref.model, self._ref.alias, entry.prev.number)
+        if raw is not None and hashlib.sha256(raw).hexdigest() != entry.prev.sha256:
+            raise IntegrityError(
+                f"entry {entry.number} does not follow entry {entry.prev.number} as it lies there"
+            )
+
+    def _gallop(self, store: Store, start: int) -> int:
+        """Return the highest number of a log that cannot be listed; absent looks like denied there."""
+
+        def there(number: int) -> bool:
+            try:
+                return store.release_bytes(self._ref.model, self._ref.alias, number) is not None
+            except AccessDenied:
+                if number == start:
+                    raise
+                return False
+
+        if not there(start):
+            return 0
+        low, high = start, start * 2
+        while there(high):
+            low, high = high, high * 2
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if there(middle) else (low, middle)
+        return low
+
+    def _explain_denial(self, store: Store) -> None:
+        """Tell a reader that may not list (403 for what is absent) from one that may not read."""
+        self._confirm_head(store)
+        self.warning = (
+            "the store answers 403 for what is absent: give this reader s3:ListBucket, "
+            "so that a missing object and a refused one can be told apart"
+        )
+
+    def _confirm_head(self, store: Store) -> None:
+        assert self.head is not None
+        number = self.head.entry.number
+        raw = store.release_bytes(self._ref.model, self._ref.alias, number)
+        if raw is None:
+            raise StorageError(f"the log of {self._ref} is gone from the store")
+        if raw != self.head.raw:
+            raise IntegrityError(f"entry {number} of {self._ref} was replaced in the store")
+        self._confirmed = self._clock()
+
+    def _open(self, raw: bytes, number: int) -> Stored[Release]:
+        return open_release(raw, self._store_id, self._ref.model, self._ref.alias, number)
