@@ -135,7 +135,9 @@ def assemble(
         )
     categories = json.loads(bytes(bundle.blobs["categories"])) if "categories" in bundle.blobs else {}
     schema = Schema(manifest.fields, manifest.input, categories)
+    breathe()
     predictor = _predictor(bundle, schema, settings)
+    breathe()
     version = ModelVersion(
         manifest=manifest,
         manifest_sha256=bundle.stored.sha256,

@@ -62,6 +62,7 @@ def self_test(answer: Answer, golden: bytes, tolerance: float = 1e-6) -> None:
         UnsupportedFormat: If the blob was written by a newer major release.
         IntegrityError: If the blob is malformed or holds no rows.
     """
+    breathe()
     rows, answers, exact = read_golden(golden)
     for method, expected in answers.items():
         breathe()
