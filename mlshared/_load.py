@@ -9,7 +9,7 @@ process loads and self-tests for itself.
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -58,6 +58,7 @@ class Host:
         cache: What this host already has.
         hook: Who is told.
         gate: Held while libraries are imported.
+        wake: Has the refresh thread look at once.
         in_use: The blobs of every model in force here, by ref.
     """
 
@@ -66,6 +67,7 @@ class Host:
     cache: Cache
     hook: Hook
     gate: AbstractContextManager[None] = field(default_factory=nullcontext)
+    wake: Callable[[], None] = lambda: None
     in_use: dict[str, set[str]] = field(default_factory=dict)
 
     def close(self) -> None:
@@ -119,9 +121,7 @@ def check_policy(manifest: Manifest) -> None:
         raise UnsupportedFormat("has no artifact that this release can predict with: upgrade mlshared")
 
 
-def assemble(
-    bundle: Bundle, target: Target, *, features: RowFunction | None, settings: Settings
-) -> ModelVersion:
+def assemble(bundle: Bundle, target: Target, *, features: RowFunction | None, host: Host) -> ModelVersion:
     """Return a version that answers its golden rows as it did at publish.
 
     Raises:
@@ -136,7 +136,7 @@ def assemble(
     categories = json.loads(bytes(bundle.blobs["categories"])) if "categories" in bundle.blobs else {}
     schema = Schema(manifest.fields, manifest.input, categories)
     breathe()
-    predictor = _predictor(bundle, schema, settings)
+    predictor = _predictor(bundle, schema, host)
     breathe()
     version = ModelVersion(
         manifest=manifest,
@@ -206,15 +206,17 @@ def _loaded_estimator(host: Host, version: ModelVersion) -> EstimatorPredictor:
     return predictor
 
 
-def _predictor(bundle: Bundle, schema: Schema, settings: Settings) -> PlanPredictor | EstimatorPredictor:
+def _predictor(bundle: Bundle, schema: Schema, host: Host) -> PlanPredictor | EstimatorPredictor:
     if "plan" in bundle.blobs:
         plan = load_plan(bundle.blobs["plan"])
         lacking = set(bundle.manifest.methods) - set(plan.methods)
         if lacking or not _read_as_checked(plan, schema):
             raise IntegrityError("the plan does not answer what the manifest says it does")
-        return PlanPredictor(plan, schema, LazyEstimator(), min_rows=settings.estimator_min_rows)
+        return PlanPredictor(
+            plan, schema, LazyEstimator(host.wake), min_rows=host.settings.estimator_min_rows
+        )
     kind = next(kind for kind in sorted(_artifact.ESTIMATOR_KINDS) if kind in bundle.blobs)
-    return _estimator_predictor(bytes(bundle.blobs[kind]), kind, schema, settings)
+    return _estimator_predictor(bytes(bundle.blobs[kind]), kind, schema, host.settings)
 
 
 def _read_as_checked(plan: Plan, schema: Schema) -> bool:

@@ -286,7 +286,7 @@ class Refresher:
         if bundle is None or bundle.stored.sha256 != target.manifest_sha256:
             bundle = fetch(self._host, self._store_id, self._ref.model, target)
         with self._host.gate:
-            version = assemble(bundle, target, features=self.model.features, settings=self._host.settings)
+            version = assemble(bundle, target, features=self.model.features, host=self._host)
         plan = bundle.blobs.get("plan")
         return version, plan if isinstance(plan, memoryview) else None
 

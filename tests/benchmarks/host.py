@@ -12,8 +12,8 @@ is found there the next time) and prints, medians side by side:
     swap      99th percentile of requests before and during hot swaps, in one process
     web       the same over HTTP: gunicorn, 2 workers of 4 threads, four clients on loopback
 
-What an app's users see of a swap is `web`; in one process that only predicts, which no socket gives a pause, each
-piece of a swap shows. The other side of a swap is an app that loads with joblib in a thread. A swap of the client's fetches, writes and
+What an app's users see of a swap is `web`; in one process that does nothing but predict, each piece of a swap shows.
+The other side of a swap is an app that loads with joblib in a thread. A swap of the client's fetches, writes and
 hashes the plan each time: it is removed from the cache before. Each measurement runs in processes of its own, the
 two sides in turns, with the byte code of imported modules at hand, as an installed package has it. Linux only: it
 reads /proc. Machines are noisy: read the ratios. It takes three to five minutes.

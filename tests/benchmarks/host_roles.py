@@ -64,7 +64,7 @@ def load(folder, cache, times):
         return found
 
     def together():
-        return assemble(fetch(host, store_id, FOREST, target), target, features=None, settings=settings)
+        return assemble(fetch(host, store_id, FOREST, target), target, features=None, host=host)
 
     began = time.perf_counter()
     version = together()
