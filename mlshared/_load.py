@@ -152,11 +152,11 @@ def assemble(bundle: Bundle, target: Target, *, features: RowFunction | None, ho
     if features is not None and manifest.features is not None:
         _selftest.check_features(version.checked, golden)
     tolerance = ESTIMATOR_TOLERANCE if version.plan is None or version.plan.single else PLAN_TOLERANCE
-    _selftest.self_test(_answers(version), golden, tolerance)
+    _selftest.self_test(answers_of(version), golden, tolerance)
     return version
 
 
-def _answers(version: ModelVersion) -> _selftest.Answer:
+def answers_of(version: ModelVersion) -> _selftest.Answer:
     """Return what answers raw rows for a self-test; a plan walks them once for all its methods."""
     plan = version.plan
     if plan is None:
