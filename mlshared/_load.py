@@ -263,11 +263,31 @@ def _bytes(host: Host, manifest: Manifest, artifact: Artifact, *, cached_only: b
     if artifact.kind != "plan" or artifact.size < MAPPED_FROM_BYTES:
         return _blob(host, manifest, artifact, cached_only=cached_only)
     view = host.cache.mapped(artifact.sha256, artifact.size)
-    if view is None:
-        raw = _blob(host, manifest, artifact, cached_only=cached_only)
+    if view is None and not cached_only and not host.cache.holds(artifact.sha256):
+        _to_disk(host, manifest, artifact)
         view = host.cache.mapped(artifact.sha256, artifact.size)
-        return raw if view is None else view
-    return view
+    return _blob(host, manifest, artifact, cached_only=cached_only) if view is None else view
+
+
+def _to_disk(host: Host, manifest: Manifest, artifact: Artifact) -> None:
+    """Copy a large plan to the host's disk, if that takes it.
+
+    Part by part: the allocator keeps what it once had to find for such a block, and each process that has
+    fetched two versions would hold as much as a further copy.
+    """
+
+    def copy(write: Callable[[bytes], None]) -> None:
+        host.store.copy_blob(manifest.model, manifest.publish_id, artifact, write)
+
+    _allow(host, artifact)
+    try:
+        host.cache.fill(artifact.sha256, copy)
+    except IntegrityError:
+        host.cache.fill(artifact.sha256, copy)  # once more, as with other blobs
+
+
+def _allow(host: Host, artifact: Artifact) -> None:
+    host.store.allow(30 + artifact.size / SLOWEST_BYTES_PER_SECOND)
 
 
 def _manifest_bytes(store: Store, model: str, target: Target) -> bytes:
@@ -285,7 +305,7 @@ def _blob(host: Host, manifest: Manifest, artifact: Artifact, *, cached_only: bo
         return raw
     if cached_only:
         raise StorageError(f"version {manifest.version} is not in this host's cache")
-    host.store.allow(30 + artifact.size / SLOWEST_BYTES_PER_SECOND)
+    _allow(host, artifact)
     try:
         raw = host.store.blob(manifest.model, manifest.publish_id, artifact)
     except IntegrityError:
