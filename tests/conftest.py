@@ -1,6 +1,7 @@
 """How many examples hypothesis tries, and the fixtures that tests of several rooms share.
 
-s3_server       a real S3 server on loopback, one for the session (under pytest-xdist: for each worker)
+s3_server       a real S3 server on loopback, one for the session (under pytest-xdist: for each worker): moto's
+every_s3_server for a module that overrides s3_server with it: moto's, then versitygw where it has been built
 s3_store        a fresh bucket on it: .url, .options, .server
 counting_proxy  a proxy before the server: .url, .seen(), .stop(), .start(), .inject(fault): faults/proxy.py
 s3_wire         s3_store, reached through counting_proxy
@@ -64,9 +65,25 @@ def _home_is_left_alone(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def s3_server():
+def moto_server():
     with wire.serving() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def s3_server(moto_server):
+    return moto_server
+
+
+@pytest.fixture(scope="session", params=["moto", pytest.param("versitygw", marks=pytest.mark.slow)])
+def every_s3_server(request, tmp_path_factory):
+    if request.param == "moto":
+        yield request.getfixturevalue("moto_server")
+    elif wire.versitygw() is None:
+        pytest.skip("versitygw is not here: `go install github.com/versity/versitygw/cmd/versitygw@v1.7.0`")
+    else:
+        with wire.serving_files(tmp_path_factory.mktemp("versitygw")) as server:
+            yield server
 
 
 @pytest.fixture
@@ -75,9 +92,9 @@ def s3_store(s3_server):
     s3_server.send("PUT", f"/{bucket}")
     options = {
         "endpoint_url": s3_server.url,
-        "key": "dummy-key",
-        "secret": "dummy-secret",
-        "client_kwargs": {"region_name": "us-east-1"},
+        "key": wire.KEY,
+        "secret": wire.SECRET,
+        "client_kwargs": {"region_name": wire.REGION},
     }
     return S3Store(f"s3://{bucket}/models", options, s3_server)
 
