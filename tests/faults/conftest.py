@@ -41,6 +41,18 @@ def impatient(monkeypatch):
     monkeypatch.setattr(_alias_log, "CONFIRM_SECONDS", POLL_SECONDS)
 
 
+@pytest.fixture(autouse=True)
+def _no_hot_loop(request):
+    """Whatever happens, a client asks the store no more than a few times for each poll."""
+    if "serve" not in request.fixturenames:
+        yield
+        return
+    began, counting_proxy = time.monotonic(), request.getfixturevalue("counting_proxy")
+    yield
+    polls = (time.monotonic() - began) / (0.8 * POLL_SECONDS) + 20
+    assert len(counting_proxy.seen()) < 4 * polls
+
+
 @pytest.fixture
 def serve(shelf, s3_store, s3_wire, counting_proxy, impatient, tmp_path):
     """A function that starts a client through the proxy, and somebody who asks it; the bucket holds the shelf."""
@@ -58,7 +70,9 @@ def serve(shelf, s3_store, s3_wire, counting_proxy, impatient, tmp_path):
         model = stack.enter_context(client).model(NAME)
         assert model.ready(timeout=60)
         asking = stack.enter_context(Asking(model, shelf))
-        return Served(client, model, s3_store, counting_proxy, asking, tmp_path / cache, events)
+        here = Served(client, model, s3_store, counting_proxy, asking, tmp_path / cache, events)
+        here.until(lambda: asking.count)
+        return here
 
     with stack:
         yield begin

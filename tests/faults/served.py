@@ -8,16 +8,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+import proxy
 from shelf import NAME
 
 import trainer
 from mlshared import Client
+from mlshared._objects import open_objects
 from mlshared.events import RefreshFailed, VersionLoaded
+from mlshared.manifest import Previous, Release
+from mlshared.store import Store
 
 POLL_SECONDS = 0.2
 LOOK_SECONDS = 1.0
 BACKOFF_SECONDS = 0.5  # the least there is
-PROMPT_SECONDS = 0.5  # no request takes so long, on a machine that is busy with much else
+PROMPT_SECONDS = 0.9  # who waited for a look that hangs would wait for LOOK_SECONDS
+NEXT = r"/releases/production/0000000002\.json"
+NEXT_BUT_ONE = r"/releases/production/0000000003\.json"
+PLACES = {"entry": NEXT, "manifest": r"/versions/0000000002\.json", "blob": "/blobs/"}
 LIKE = 2  # further versions answer like this one
 
 
@@ -104,13 +111,33 @@ class Served:
         """How the model is doing."""
         return self.model.status()
 
-    def release(self, version: int) -> None:
+    def release(self, version: int, **how: Any) -> None:
         """Release a version, as a person does."""
-        trainer.release(NAME, version, store=self.store.url, storage_options=self.store.options)
+        trainer.release(NAME, version, store=self.store.url, storage_options=self.store.options, **how)
 
     def until(self, claim: Callable[[], Any], seconds: float = 20) -> None:
         """Wait until a claim holds."""
         wait_for(claim, seconds)
+
+    def release_behind(self, fault: Any, place: str, **which: Any) -> Any:
+        """Release version 2, whose entry, manifest or blobs nobody has seen before the fault sets in.
+
+        Args:
+            fault: What happens to requests.
+            place: For which: a key of `PLACES`.
+            which: Further conditions of the `Rule`, which is returned.
+        """
+        with self.proxy.inject(proxy.status(404, "NoSuchKey"), path=NEXT):
+            self.release(2)
+            return self.proxy.inject(fault, path=PLACES[place], **which)
+
+    def put(self, key: str, data: bytes) -> None:
+        """Put an object into the store, whatever lies there."""
+        self.store.server.send("PUT", f"/{self.store.url.removeprefix('s3://')}/{key}", data)
+
+    def delete(self, key: str) -> None:
+        """Remove an object from the store."""
+        self.store.server.send("DELETE", f"/{self.store.url.removeprefix('s3://')}/{key}")
 
     def failures(self) -> list[RefreshFailed]:
         """Return the failures told so far."""
@@ -147,3 +174,20 @@ def wait_for(claim: Callable[[], Any], seconds: float = 20) -> None:
     while not claim():
         assert time.monotonic() < until, f"not within {seconds:g} s"
         pause.wait(0.01)
+
+
+def next_entry(shelf: Any, version: int = 2, **changes: Any) -> Release:
+    """Return the entry that would release a version, changed."""
+    objects = open_objects(str(shelf.folder))
+    store = Store(objects)
+    first = store.release(shelf.store_id, NAME, "production", 1)
+    manifest = store.manifest(shelf.store_id, NAME, version)
+    prev = Previous(number=1, sha256=first.sha256)
+    whole = {
+        "number": 2,
+        "prev": prev,
+        "version": version,
+        "manifest_sha256": manifest.sha256,
+        "by": "person",
+    }
+    return first.entry.model_copy(update={**whole, **changes})

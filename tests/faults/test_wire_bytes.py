@@ -1,0 +1,196 @@
+"""Faults on the wire: bytes that are not the ones (f05 .. f10). See test_wire.py."""
+
+import contextlib
+import hashlib
+
+import proxy as faults
+import pytest
+from served import NEXT_BUT_ONE, PLACES, next_entry, wait_for
+from shelf import NAME
+
+from mlshared import Client, ModelNotReady
+from mlshared._cache import open_cache
+from mlshared._following import follow
+from mlshared._objects import open_objects
+from mlshared._ref import parse_ref
+from mlshared.errors import StorageError
+from mlshared.manifest import to_bytes
+from mlshared.store import Store, blob_key, release_key, version_key
+
+pytestmark = pytest.mark.slow
+MIB = 1 << 20
+IN_FLIGHT_BYTES = 16 * MIB  # what sockets and aiohttp hold on the way
+
+every_place = pytest.mark.parametrize("place", PLACES)
+
+
+def half_written(cache):
+    """Return what lies in the cache and is not whole: blobs of other bytes, and temporary files."""
+    blobs = [path for path in (cache / "blobs").rglob("*") if path.is_file()]
+    wrong = [p for p in blobs if hashlib.sha256(p.read_bytes()).hexdigest() != p.name]
+    return wrong, len(blobs)
+
+
+@every_place
+def test_f05_a_truncated_body(served, place):
+    """Refused, tried again, and nothing of it is kept."""
+    with served.release_behind(faults.truncate(after=100), place):
+        served.fails(2)
+        assert served.status.last_error.startswith("StorageError: ")
+        assert half_written(served.cache)[0] == []
+        served.stays(1)
+    served.recovers(2)
+    assert served.status.quarantined == {}
+    assert half_written(served.cache)[0] == []
+
+
+LENGTHS = {
+    "short": faults.shorten(100),
+    "part": faults.shorten(100, as_status=206),
+    "more": faults.announce(+50),
+    "less": faults.announce(-50),
+}
+
+
+@pytest.mark.parametrize("how", LENGTHS)
+@every_place
+def test_f06_lengths_that_lie(served, place, how):
+    """Less than the object, or than was announced, is refused; once is no reason to condemn the version."""
+    rule = served.release_behind(LENGTHS[how], place, times=1)
+    served.recovers(2)
+    assert rule.hits == 1
+    assert served.status.quarantined == {}
+    assert half_written(served.cache)[0] == []
+
+
+@every_place
+def test_f07_a_flipped_bit_on_the_way(served, place):
+    """Noticed, asked for again, and the version is not condemned for it."""
+    rule = served.release_behind(faults.flip(), place, times=1)
+    served.recovers(2)
+    assert rule.hits == 1
+    served.until(lambda: served.loaded() == [1, 2])
+    assert served.status.quarantined == {}
+    assert half_written(served.cache)[0] == []
+
+
+@pytest.mark.parametrize("place", ["manifest", "blob"])
+def test_f07_a_flipped_bit_in_the_store(served, place):
+    """Refused for good; the next release is taken."""
+    with served.release_behind(faults.flip(), place):
+        served.until(lambda: 2 in served.status.quarantined)
+        assert served.status.last_error.startswith("IntegrityError: ")
+        before, polls = (
+            len(served.proxy.seen("GET", PLACES[place])),
+            len(served.proxy.seen("GET", NEXT_BUT_ONE)),
+        )
+        served.until(lambda: len(served.proxy.seen("GET", NEXT_BUT_ONE)) > polls + 3)
+        assert len(served.proxy.seen("GET", PLACES[place])) == before
+        served.stays(1)
+    served.release(3)
+    served.recovers(3)
+
+
+def test_f07_any_flipped_bit_of_an_entry(shelf, s3_store, s3_wire, counting_proxy, tmp_path):
+    """Whichever bit is flipped on the way, nobody takes anything but the entry as it lies in the store.
+
+    Nothing tells a damaged unsigned entry from a whole one, when the damage is in a number or a hash.
+    """
+    shelf.send_to(s3_store)
+    objects = open_objects(s3_wire.url, s3_wire.options)
+    store, cache = Store(objects, budget_seconds=60), open_cache(tmp_path / "cache", max_bytes=MIB)
+    key = release_key(NAME, "production", 1)
+    raw = (shelf.folder / key).read_bytes()
+
+    def reader(number):
+        return follow(shelf.store_id, parse_ref(NAME), cache.log(shelf.store_id, NAME, f"log-{number}"))
+
+    bits = range(3, 8 * len(raw), 8 * len(raw) // 60)
+    for bit in bits:
+        here = reader(bit)
+        with counting_proxy.inject(faults.flip(bit), path=r"/releases/production/", times=1):
+            with contextlib.suppress(StorageError):
+                here.look(store)
+        assert here.head is None or here.head.raw == raw
+        here.look(store)
+        assert here.head.raw == raw
+    objects.close()
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>log in</html>"], ids=["empty", "html"])
+@every_place
+def test_f08_another_body_with_status_200(served, place, body):
+    """Refused: no entry, no manifest, no blob."""
+    rule = served.release_behind(faults.instead(body), place)
+    served.fails(1)
+    assert served.status.last_error.startswith("IntegrityError: ")
+    served.stays(1)
+    rule.end()
+    served.release(3)
+    served.recovers(3)
+
+
+def test_f08_instead_of_the_identity(start_cold, counting_proxy):
+    """A login page in the place of mlshared.json is no store; the process gets ready once it is gone."""
+    model = start_cold()
+    with counting_proxy.inject(faults.instead(b"<html>log in</html>")):
+        with pytest.raises(ModelNotReady, match="does not identify a store"):
+            model.predict({})
+        assert model.status().state == "failed"
+    wait_for(lambda: model.status().version == 1)
+
+
+@pytest.fixture
+def start_cold(shelf, s3_store, s3_wire, impatient, tmp_path):
+    """A function that makes a model of a client that has not started; closed at the end."""
+    shelf.send_to(s3_store)
+    with Client(
+        s3_wire.url, storage_options=s3_wire.options, cache_dir=tmp_path / "cold", poll_seconds=0.2
+    ) as client:
+        yield lambda: client.model(NAME)
+
+
+@every_place
+def test_f09_an_endless_body(served, place):
+    """Reading stops one byte after what there may be, counted at the socket."""
+    before = served.proxy.bytes_back
+    rule = served.release_behind(faults.endless(), place)
+    served.fails(1)
+    rule.end()
+    assert "larger than the" in served.failures()[-1].error.args[0]
+    assert served.proxy.bytes_back - before < rule.hits * (MIB + IN_FLIGHT_BYTES)
+    served.stays(1)
+    served.release(3)
+    served.recovers(3)
+
+
+def test_f10_replaced_while_being_read(served, shelf):
+    """Half of one object and half of another is neither."""
+    other = next(shelf.folder.glob(f"{NAME}/versions/0000000003.json")).read_bytes()
+    rule = served.release_behind(faults.splice(other), "manifest", times=1)
+    served.recovers(2)
+    assert (rule.hits, served.status.quarantined) == (1, {})
+
+
+@pytest.mark.parametrize("place", ["manifest", "blob"])
+def test_f10_replaced_in_the_store(served, shelf, place):
+    """Another version's bytes in the place of the released one's are refused."""
+    manifests = [open_manifest_of(shelf, version) for version in (2, 3)]
+    if place == "manifest":
+        keys = [version_key(NAME, version) for version in (2, 3)]
+    else:
+        keys = [
+            blob_key(NAME, m.publish_id, next(a.sha256 for a in m.artifacts if a.kind == "plan"))
+            for m in manifests
+        ]
+    served.put(keys[0], (shelf.folder / keys[1]).read_bytes())
+    served.put(release_key(NAME, "production", 2), to_bytes(next_entry(shelf)))
+    served.until(lambda: 2 in served.status.quarantined)
+    served.stays(1)
+    served.release(3, breaking=True)  # what is in force cannot be compared with
+    served.recovers(3)
+
+
+def open_manifest_of(shelf, version):
+    objects = open_objects(str(shelf.folder))
+    return Store(objects).manifest(shelf.store_id, NAME, version).entry
