@@ -40,6 +40,7 @@ class Bucket(Remote):
             check_key(folder)
 
         async def work(fs: Any) -> list[str]:
+            _, place, _ = fs.split_path(f"{self._url}/{folder}".rstrip("/"))
             found: list[str] = []
             more: dict[str, Any] = {"Delimiter": "/"}
             while True:
@@ -47,7 +48,7 @@ class Bucket(Remote):
                 found += [entry["Key"] for entry in page.get("Contents", ())]
                 found += [entry["Prefix"] for entry in page.get("CommonPrefixes", ())]
                 if not page.get("IsTruncated"):
-                    return last_parts(page["Prefix"], found)
+                    return last_parts(place, found)
                 more["ContinuationToken"] = page["NextContinuationToken"]
 
         return self._run(work, folder, timeout)

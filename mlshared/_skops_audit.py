@@ -83,7 +83,9 @@ def audit(data: bytes, trusted_types: Collection[str] = ()) -> Audited:
 
 
 def _schema(data: bytes) -> _Node:
-    if data.count(_MEMBER) > _MOST_MEMBERS:  # some may be part of an array; zipfile would build an object of each
+    if (
+        data.count(_MEMBER) > _MOST_MEMBERS
+    ):  # some may be part of an array; zipfile would build an object of each
         raise IntegrityError(f"not a skops file: more than {_MOST_MEMBERS:,} members")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as file:

@@ -1,7 +1,7 @@
 """How many examples hypothesis tries, and the fixtures that tests of several rooms share.
 
-s3_server       a real S3 server on loopback, one for the session (under pytest-xdist: for each worker): moto's
-every_s3_server for a module that overrides s3_server with it: moto's, then versitygw where it has been built
+s3_server       a real S3 server on loopback, one for the session (under pytest-xdist: for each worker):
+                moto's, or versitygw's for a test that is parametrized so: wire.EVERY_SERVER, indirect
 s3_store        a fresh bucket on it: .url, .options, .server
 counting_proxy  a proxy before the server: .url, .seen(), .stop(), .start(), .inject(fault): faults/proxy.py
 s3_wire         s3_store, reached through counting_proxy
@@ -11,8 +11,6 @@ shelf           a store with a model in three versions, made once: .copy_to(fold
 import importlib.util
 import os
 import sys
-import uuid
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,23 +37,6 @@ proxy = _beside("faults/proxy.py")
 make_shelf = _beside("shelf.py").make_shelf
 
 
-@dataclass(frozen=True)
-class S3Store:
-    """A bucket, and how to reach it."""
-
-    url: str
-    options: dict[str, Any]
-    server: Any
-
-    @property
-    def bucket(self) -> str:
-        return self.url.split("/")[2]
-
-    def at(self, endpoint: str) -> "S3Store":
-        """Return the same store reached through another endpoint."""
-        return S3Store(self.url, {**self.options, "endpoint_url": endpoint}, self.server)
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _home_is_left_alone(tmp_path_factory):
     """What a test or a process of its does not put elsewhere goes into a cache folder of the session."""
@@ -71,32 +52,21 @@ def moto_server():
 
 
 @pytest.fixture(scope="session")
-def s3_server(moto_server):
-    return moto_server
+def versitygw_server(tmp_path_factory):
+    if wire.versitygw() is None:
+        pytest.skip(f"versitygw is not here: {wire.BUILD}")
+    with wire.serving_files(tmp_path_factory.mktemp("versitygw")) as server:
+        yield server
 
 
-@pytest.fixture(scope="session", params=["moto", pytest.param("versitygw", marks=pytest.mark.slow)])
-def every_s3_server(request, tmp_path_factory):
-    if request.param == "moto":
-        yield request.getfixturevalue("moto_server")
-    elif wire.versitygw() is None:
-        pytest.skip("versitygw is not here: `go install github.com/versity/versitygw/cmd/versitygw@v1.7.0`")
-    else:
-        with wire.serving_files(tmp_path_factory.mktemp("versitygw")) as server:
-            yield server
+@pytest.fixture(scope="session")
+def s3_server(request):
+    return request.getfixturevalue(f"{getattr(request, 'param', 'moto')}_server")
 
 
 @pytest.fixture
 def s3_store(s3_server):
-    bucket = f"test-{uuid.uuid4().hex[:12]}"
-    s3_server.send("PUT", f"/{bucket}")
-    options = {
-        "endpoint_url": s3_server.url,
-        "key": wire.KEY,
-        "secret": wire.SECRET,
-        "client_kwargs": {"region_name": wire.REGION},
-    }
-    return S3Store(f"s3://{bucket}/models", options, s3_server)
+    return wire.new_bucket(s3_server)
 
 
 @pytest.fixture

@@ -19,11 +19,13 @@ import sys
 import threading
 import time
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import pytest
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
@@ -31,6 +33,8 @@ from botocore.credentials import Credentials
 KEY: Final = "dummy-key"
 SECRET: Final = "dummy-secret"
 REGION: Final = "us-east-1"
+BUILD: Final = "go install github.com/versity/versitygw/cmd/versitygw@v1.7.0"
+EVERY_SERVER: Final = ["moto", pytest.param("versitygw", marks=pytest.mark.slow)]
 BUILT: Final = Path(__file__).parents[1] / ".cache" / "bin"
 
 
@@ -55,6 +59,36 @@ class S3Server:
         request = urllib.request.Request(signed.url, body or None, dict(signed.headers), method=method)
         with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.read()
+
+
+@dataclass(frozen=True)
+class S3Store:
+    """A bucket, and how to reach it."""
+
+    url: str
+    options: dict[str, Any]
+    server: Any
+
+    @property
+    def bucket(self) -> str:
+        return self.url.split("/")[2]
+
+    def at(self, endpoint: str) -> "S3Store":
+        """Return the same store reached through another endpoint."""
+        return S3Store(self.url, {**self.options, "endpoint_url": endpoint}, self.server)
+
+
+def new_bucket(server: S3Server) -> S3Store:
+    """Make a bucket; return the store in it."""
+    bucket = f"test-{uuid.uuid4().hex[:12]}"
+    server.send("PUT", f"/{bucket}")
+    options = {
+        "endpoint_url": server.url,
+        "key": KEY,
+        "secret": SECRET,
+        "client_kwargs": {"region_name": REGION},
+    }
+    return S3Store(f"s3://{bucket}/models", options, server)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,5 @@
 """Fixtures of the fault tests.
 
-s3_server   moto's server, then versitygw where it has been built (slow)
 serve       starts a client of the shelf's model, through counting_proxy: see served.py
 served      one whose version 1 is in force, and who polls
 impatient   short deadlines and backoffs
@@ -23,11 +22,6 @@ module = sys.modules["served"] = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(module)
 Asking, Served = module.Asking, module.Served
 POLL_SECONDS, LOOK_SECONDS, BACKOFF_SECONDS = module.POLL_SECONDS, module.LOOK_SECONDS, module.BACKOFF_SECONDS
-
-
-@pytest.fixture(scope="session")
-def s3_server(every_s3_server):
-    return every_s3_server
 
 
 @pytest.fixture

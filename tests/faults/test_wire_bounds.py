@@ -1,4 +1,4 @@
-"""What is too much: hostile sizes (f30), and a large version swapped in under load (f34)."""
+"""What is too much, in a process that may have little memory (f30)."""
 
 import hashlib
 import io
@@ -98,7 +98,7 @@ BLOBS = {
 }
 ENTRIES = {
     "an entry of deep JSON": DEEP,
-    "an entry of deep objects": deep(MAX_ENTRY_BYTES, b'{"a":', b"}", b"1")[: MAX_ENTRY_BYTES],
+    "an entry of deep objects": deep(MAX_ENTRY_BYTES, b'{"a":', b"}", b"1")[:MAX_ENTRY_BYTES],
     "an entry of one long number": b'{"payload":' + b"1" * (MAX_ENTRY_BYTES - 20) + b"}",
     "an endless entry": b" " * (64 * MIB),
 }
@@ -157,6 +157,9 @@ def test_f30_hostile_sizes(shelf, tmp_path):
     assert len(said) == len(names), (names[len(said)], done.stderr[-2000:])
     for name, (what, seconds, goes_on) in zip(names, said, strict=True):
         print(f"{name}: {seconds:.2f} s, {what[:150]}")
-        assert what.split(":")[0] in {"IntegrityError", "EnvironmentMismatch", "UnsupportedFormat"}, (name, what)
+        assert what.split(":")[0] in {"IntegrityError", "EnvironmentMismatch", "UnsupportedFormat"}, (
+            name,
+            what,
+        )
         assert seconds < SECONDS, name
         assert goes_on, name

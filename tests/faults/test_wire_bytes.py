@@ -7,6 +7,7 @@ import proxy as faults
 import pytest
 from served import NEXT_BUT_ONE, PLACES, next_entry, wait_for
 from shelf import NAME
+from wire import EVERY_SERVER
 
 from mlshared import Client, ModelNotReady
 from mlshared._cache import open_cache
@@ -17,7 +18,7 @@ from mlshared.errors import StorageError
 from mlshared.manifest import to_bytes
 from mlshared.store import Store, blob_key, release_key, version_key
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.parametrize("s3_server", EVERY_SERVER, indirect=True)]
 MIB = 1 << 20
 IN_FLIGHT_BYTES = 16 * MIB  # what sockets and aiohttp hold on the way
 
@@ -108,9 +109,9 @@ def test_f07_any_flipped_bit_of_an_entry(shelf, s3_store, s3_wire, counting_prox
     bits = range(3, 8 * len(raw), 8 * len(raw) // 60)
     for bit in bits:
         here = reader(bit)
-        with counting_proxy.inject(faults.flip(bit), path=r"/releases/production/", times=1):
-            with contextlib.suppress(StorageError):
-                here.look(store)
+        fault = counting_proxy.inject(faults.flip(bit), path=r"/releases/production/", times=1)
+        with fault, contextlib.suppress(StorageError):
+            here.look(store)
         assert here.head is None or here.head.raw == raw
         here.look(store)
         assert here.head.raw == raw

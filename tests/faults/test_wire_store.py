@@ -7,6 +7,7 @@ import proxy as faults
 import pytest
 from served import next_entry
 from shelf import NAME, add_version
+from wire import EVERY_SERVER
 
 from mlshared import ModelNotReady, NotPublished
 from mlshared._envelope import strict_json
@@ -14,7 +15,7 @@ from mlshared._objects import open_objects
 from mlshared.manifest import Previous, to_bytes
 from mlshared.store import Store, blob_key, release_key, version_key
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.parametrize("s3_server", EVERY_SERVER, indirect=True)]
 
 
 @pytest.mark.parametrize("place", ["manifest", "blob"])
