@@ -83,9 +83,8 @@ def audit(data: bytes, trusted_types: Collection[str] = ()) -> Audited:
 
 
 def _schema(data: bytes) -> _Node:
-    if (
-        data.count(_MEMBER) > _MOST_MEMBERS
-    ):  # some may be part of an array; zipfile would build an object of each
+    # Counted here, as zipfile would build an object of each; a few may be part of an array.
+    if data.count(_MEMBER) > _MOST_MEMBERS:
         raise IntegrityError(f"not a skops file: more than {_MOST_MEMBERS:,} members")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as file:

@@ -73,6 +73,18 @@ class S3Store:
     def bucket(self) -> str:
         return self.url.split("/")[2]
 
+    def put(self, key: str, data: bytes) -> None:
+        """Put an object into the store, whatever lies there."""
+        self.server.send("PUT", f"/{self.url.removeprefix('s3://')}/{key}", data)
+
+    def get(self, key: str) -> bytes:
+        """Return an object's bytes."""
+        return self.server.send("GET", f"/{self.url.removeprefix('s3://')}/{key}")
+
+    def delete(self, key: str) -> None:
+        """Remove an object."""
+        self.server.send("DELETE", f"/{self.url.removeprefix('s3://')}/{key}")
+
     def at(self, endpoint: str) -> "S3Store":
         """Return the same store reached through another endpoint."""
         return S3Store(self.url, {**self.options, "endpoint_url": endpoint}, self.server)

@@ -131,14 +131,6 @@ class Served:
             self.release(2)
             return self.proxy.inject(fault, path=PLACES[place], **which)
 
-    def put(self, key: str, data: bytes) -> None:
-        """Put an object into the store, whatever lies there."""
-        self.store.server.send("PUT", f"/{self.store.url.removeprefix('s3://')}/{key}", data)
-
-    def delete(self, key: str) -> None:
-        """Remove an object from the store."""
-        self.store.server.send("DELETE", f"/{self.store.url.removeprefix('s3://')}/{key}")
-
     def failures(self) -> list[RefreshFailed]:
         """Return the failures told so far."""
         return [event for _, event in list(self.events) if isinstance(event, RefreshFailed)]

@@ -20,15 +20,8 @@ from mlshared.store import Store
 from trainer.converters import convert
 
 pytestmark = pytest.mark.slow
-TEXTS = [
-    "late again",
-    "bad weather",
-    "a smooth landing",
-    "good crew",
-    "lost my bag",
-    "on time",
-    "no news",
-] * 8
+TEXTS = ["late again", "bad weather", "a smooth landing", "good crew", "lost my bag", "on time", "no news"]
+TEXTS *= 8  # of each label, what a split wants
 WIDTH, CLASSES = 3_999_999, 7  # weights of 224 MB
 
 
@@ -41,7 +34,7 @@ def wide(small):
 
 
 def test_f34_a_large_version_is_swapped_in_under_load(tmp_path):
-    """While 224 MB are fetched, checked and mapped, dropped and taken up again, eight threads are answered, each wholly by one version."""
+    """While 224 MB are fetched, checked, mapped, left and taken up again, each answer is wholly one version's."""
     url = str(tmp_path / "models")
     labels = np.arange(len(TEXTS)) % CLASSES
     pipelines = {1: make_pipeline(HashingVectorizer(n_features=16), LogisticRegression()).fit(TEXTS, labels)}

@@ -5,7 +5,7 @@ import hashlib
 
 import proxy as faults
 import pytest
-from served import NEXT_BUT_ONE, PLACES, next_entry, wait_for
+from served import NEXT, NEXT_BUT_ONE, PLACES, next_entry, wait_for
 from shelf import NAME
 from wire import EVERY_SERVER
 
@@ -16,7 +16,7 @@ from mlshared._objects import open_objects
 from mlshared._ref import parse_ref
 from mlshared.errors import StorageError
 from mlshared.manifest import to_bytes
-from mlshared.store import Store, blob_key, release_key, version_key
+from mlshared.store import IDENTITY_KEY, Store, blob_key, release_key, version_key
 
 pytestmark = [pytest.mark.slow, pytest.mark.parametrize("s3_server", EVERY_SERVER, indirect=True)]
 MIB = 1 << 20
@@ -92,30 +92,45 @@ def test_f07_a_flipped_bit_in_the_store(served, place):
     served.recovers(3)
 
 
-def test_f07_any_flipped_bit_of_an_entry(shelf, s3_store, s3_wire, counting_proxy, tmp_path):
-    """Whichever bit is flipped on the way, nobody takes anything but the entry as it lies in the store.
+@pytest.mark.parametrize("start", ["cold", "polling"])
+def test_f07_any_flipped_bit_of_an_entry(shelf, s3_store, s3_wire, counting_proxy, tmp_path, start):
+    """Whichever bit is flipped on the way, nobody takes anything but the entries as they lie in the store.
 
     Nothing tells a damaged unsigned entry from a whole one, when the damage is in a number or a hash.
     """
     shelf.send_to(s3_store)
     objects = open_objects(s3_wire.url, s3_wire.options)
-    store, cache = Store(objects, budget_seconds=60), open_cache(tmp_path / "cache", max_bytes=MIB)
-    key = release_key(NAME, "production", 1)
-    raw = (shelf.folder / key).read_bytes()
-
-    def reader(number):
-        return follow(shelf.store_id, parse_ref(NAME), cache.log(shelf.store_id, NAME, f"log-{number}"))
-
-    bits = range(3, 8 * len(raw), 8 * len(raw) // 60)
-    for bit in bits:
-        here = reader(bit)
-        fault = counting_proxy.inject(faults.flip(bit), path=r"/releases/production/", times=1)
+    store, cache = Store(objects, budget_seconds=120), open_cache(tmp_path / "cache", max_bytes=MIB)
+    second = to_bytes(next_entry(shelf))
+    bits = range(3, 8 * len(second), 8 * len(second) // 25)
+    readers = [
+        follow(shelf.store_id, parse_ref(NAME), cache.log(shelf.store_id, NAME, f"log-{bit}")) for bit in bits
+    ]
+    for here in readers if start == "polling" else ():
+        here.look(store)
+    s3_store.put(release_key(NAME, "production", 2), second)
+    for bit, here in zip(bits, readers, strict=True):
+        before = here.head and here.head.entry.number
+        fault = counting_proxy.inject(faults.flip(bit), path=NEXT, times=1)
         with fault, contextlib.suppress(StorageError):
             here.look(store)
-        assert here.head is None or here.head.raw == raw
+        assert fault.hits == 1
+        assert here.head is None or here.head.entry.number == before or here.head.raw == second
         here.look(store)
-        assert here.head.raw == raw
+        assert here.head.raw == second
     objects.close()
+
+
+def test_f07_a_flipped_bit_of_the_identity(start_cold, shelf, counting_proxy):
+    """One digit of the store's id, flipped on the way, is not remembered for the store's."""
+    model, raw = start_cold(), (shelf.folder / IDENTITY_KEY).read_bytes()
+    digit = raw.index(shelf.store_id.encode())
+    with counting_proxy.inject(
+        faults.flip(8 * digit), path=IDENTITY_KEY, times=1
+    ):  # '4' for '5', 'e' for 'd'
+        model.ready(timeout=0)
+        wait_for(lambda: model.status().version == 1)
+    assert model.status().state == "serving"
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>log in</html>"], ids=["empty", "html"])
@@ -175,18 +190,16 @@ def test_f10_replaced_while_being_read(served, shelf):
 
 @pytest.mark.parametrize("place", ["manifest", "blob"])
 def test_f10_replaced_in_the_store(served, shelf, place):
-    """Another version's bytes in the place of the released one's are refused."""
-    manifests = [open_manifest_of(shelf, version) for version in (2, 3)]
+    """Other bytes in the place of the released ones are refused, however whole they are and well they fit."""
+    second, third = (open_manifest_of(shelf, version) for version in (2, 3))
     if place == "manifest":
-        keys = [version_key(NAME, version) for version in (2, 3)]
+        served.store.put(version_key(NAME, 2), to_bytes(third.model_copy(update={"version": 2})))
     else:
-        keys = [
-            blob_key(NAME, m.publish_id, next(a.sha256 for a in m.artifacts if a.kind == "plan"))
-            for m in manifests
-        ]
-    served.put(keys[0], (shelf.folder / keys[1]).read_bytes())
-    served.put(release_key(NAME, "production", 2), to_bytes(next_entry(shelf)))
+        keys = [blob_key(NAME, m.publish_id, m.artifact("plan").sha256) for m in (second, third)]
+        served.store.put(keys[0], (shelf.folder / keys[1]).read_bytes())
+    served.store.put(release_key(NAME, "production", 2), to_bytes(next_entry(shelf)))
     served.until(lambda: 2 in served.status.quarantined)
+    assert served.status.quarantined[2].startswith("IntegrityError: ")
     served.stays(1)
     served.release(3, breaking=True)  # what is in force cannot be compared with
     served.recovers(3)

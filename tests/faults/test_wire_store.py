@@ -25,9 +25,8 @@ def test_f11_a_release_of_what_is_missing(served, place):
     keep = lambda kind, data: data if kind != "plan" else held.setdefault(kind, data) and None  # noqa: E731
     options = {"options": served.store.options, "like": 2, "version": 4}
     add_version(served.store.url, **options, **({"blobs": keep} if place == "blob" else {}))
-    manifest_key = version_key(NAME, 4)
-    path = f"/{served.store.url.removeprefix('s3://')}/{manifest_key}"
-    raw = served.store.server.send("GET", path)
+
+    raw = served.store.get(version_key(NAME, 4))
     served.release(4)
     if place == "manifest":
         served.proxy.inject(faults.status(404, "NoSuchKey"), path=r"/versions/0000000004\.json")
@@ -39,7 +38,7 @@ def test_f11_a_release_of_what_is_missing(served, place):
     served.stays(1)
     if place == "blob":
         publish_id = strict_json(base64.b64decode(strict_json(raw)["payload"]))["publish_id"]
-        served.put(blob_key(NAME, publish_id, hashlib.sha256(held["plan"]).hexdigest()), held["plan"])
+        served.store.put(blob_key(NAME, publish_id, hashlib.sha256(held["plan"]).hexdigest()), held["plan"])
     served.proxy.heal()
     served.recovers(4)
 
@@ -52,7 +51,7 @@ def test_f12_the_bucket_is_emptied_or_deleted(served, serve, shelf, how):
     """An outage, never "no such model": for who serves, and for who starts from the host's cache."""
     keys = sorted(p.relative_to(shelf.folder).as_posix() for p in shelf.folder.rglob("*") if p.is_file())
     for key in keys:
-        served.delete(key)
+        served.store.delete(key)
     if how == "deleted":
         served.store.server.send("DELETE", f"/{served.store.bucket}")
     served.until(lambda: served.status.state == "stale")
@@ -67,7 +66,7 @@ def test_f12_the_bucket_is_emptied_or_deleted(served, serve, shelf, how):
     if how == "deleted":
         served.store.server.send("PUT", f"/{served.store.bucket}")
     for key in keys:
-        served.put(key, (shelf.folder / key).read_bytes())
+        served.store.put(key, (shelf.folder / key).read_bytes())
     served.release(2)
     served.recovers(2)
     later.recovers(2)
@@ -93,7 +92,7 @@ def test_f24_an_entry_that_belongs_elsewhere(served, shelf, whose):
         raw = (shelf.folder / version_key(NAME, 2)).read_bytes()
     else:
         raw = to_bytes(next_entry(shelf, **FOREIGN.get(whose, {})))
-    served.put(release_key(NAME, "production", 2), raw)
+    served.store.put(release_key(NAME, "production", 2), raw)
     if whose != "its own":
         served.fails(1)
         assert served.status.last_error.startswith("IntegrityError: ")
@@ -107,7 +106,7 @@ def test_f24_a_renamed_model(served, shelf):
     for path in (shelf.folder / NAME).rglob("*"):
         if path.is_file():
             key = path.relative_to(shelf.folder / NAME).as_posix()
-            served.put(f"tumour/{key}", path.read_bytes())
+            served.store.put(f"tumour/{key}", path.read_bytes())
     with pytest.raises(ModelNotReady, match="holds an entry of another place"):
         served.client.model("tumour").predict({})
     served.stays(1)
@@ -118,10 +117,10 @@ def test_f24_a_manifest_that_belongs_elsewhere(served, shelf):
     objects = open_objects(str(shelf.folder))
     mine = Store(objects).manifest(shelf.store_id, NAME, 2).entry
     raw = to_bytes(mine.model_copy(update={"store": "f" * 32, "version": 4}))
-    served.put(version_key(NAME, 4), raw)
+    served.store.put(version_key(NAME, 4), raw)
     entry = next_entry(shelf, version=2)
     named = {"version": 4, "manifest_sha256": hashlib.sha256(raw).hexdigest()}
-    served.put(release_key(NAME, "production", 2), to_bytes(entry.model_copy(update=named)))
+    served.store.put(release_key(NAME, "production", 2), to_bytes(entry.model_copy(update=named)))
     served.until(lambda: 4 in served.status.quarantined)
     served.stays(1)
     served.release(2, breaking=True)  # what is in force cannot be compared with
