@@ -73,8 +73,8 @@ MUTANTS = [
     (
         "f04",
         "mlshared/_remote.py",
-        "if status in {401, 403} or",
-        "if status in {401} or",
+        "if status in {401, 403} or isinstance(error, PermissionError) or _looks_stale(error):",
+        "if False:",
         f"{WIRE}f04_forbidden",
     ),
     (
@@ -119,7 +119,7 @@ MUTANTS = [
         "mlshared/store.py",
         "if len(raw) != artifact.size or hashlib.sha256(raw).hexdigest() != artifact.sha256:",
         "if len(raw) != artifact.size:",
-        f"{BYTES}f07_a_flipped_bit_in_the_store[blob-moto]",
+        f"{BYTES}f10_replaced_in_the_store[blob-moto]",
     ),
     (
         "f07",

@@ -139,10 +139,11 @@ def timed(act):
 def test_f03_errors_for_ever(served, code):
     """Two requests a look, half a second between looks, and the seconds since the last good look add up."""
     before, began = len(served.proxy.seen()), time.monotonic()
-    served.proxy.inject(faults.status(code))
+    rule = served.proxy.inject(faults.status(code))
     served.fails(1)
     first = served.status.stale_seconds
     served.fails(3)
+    assert rule.hits <= 2 * (len(served.failures()) + 1)
     assert len(served.proxy.seen()) - before <= 2 * (1 + (time.monotonic() - began) / BACKOFF_SECONDS)
     assert served.status.stale_seconds >= first + 3 * BACKOFF_SECONDS
     assert served.status.last_error.startswith("StorageError: ")
