@@ -384,6 +384,7 @@ def test_get_asks_past_caches(make, counting_proxy):
     assert "cache-control" in request.headers["authorization"].split("SignedHeaders=")[1].split(",")[0]
 
 
+@pytest.mark.slow
 @every_server
 def test_large_create_is_one_conditional_put(make, counting_proxy):
     """64 MiB are created in one PUT with If-None-Match, and whole."""
@@ -406,6 +407,7 @@ def test_reading_stops_at_the_limit(make, counting_proxy):
     assert counting_proxy.bytes_back - before < 16 * MIB  # what sockets and aiohttp hold on the way
 
 
+@pytest.mark.slow
 @every_server
 def test_many_names(make, s3_store):
     """A listing of more than one page is whole."""
@@ -665,7 +667,7 @@ def test_replica(tmp_path):
     create(open_objects(str(tmp_path)), "flights/a", b"sixsix")
     handler = functools.partial(QuietFiles, directory=tmp_path)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         objects = open_objects(f"http://127.0.0.1:{server.server_port}")
         assert get(objects, "flights/a") == b"sixsix"
         assert get(objects, "flights/a", limit=2) == b"six"
@@ -720,7 +722,7 @@ def answering():
                 pass
 
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         servers.append(server)
         return f"http://127.0.0.1:{server.server_port}", requests
 
