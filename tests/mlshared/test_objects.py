@@ -544,7 +544,7 @@ def test_server_silent(make, counting_proxy):
         with pytest.raises(StorageError, match="no answer within"):
             call()
         assert time.monotonic() - started < 3
-    counting_proxy.release()
+    counting_proxy.heal()
     assert get(objects, "a") == b"x"
 
 
