@@ -9,11 +9,12 @@ import pytest
 from mlshared.errors import AccessDenied, ArtifactError, ConfigError, InputError, NotPublished, StorageError
 from trainer._lease import Busy, LeaseLost
 from trainer._outcome import Outcome
-from trainer._release import ReleaseRefused
 from trainer.cli import app, exit_code, main, worst
-from trainer.errors import RecipeError
+from trainer.errors import RecipeError, ReleaseRefused
 
-COMMANDS = ["init", "retrain", "list", "show", "versions", "history", "release", "rollback", "hold"]
+COMMANDS = [
+    "init", "retrain", "list", "show", "versions", "history", "release", "rollback", "hold", "recover", "gc", "doctor"
+]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,8 @@ from mlshared.errors import ArtifactError, ConfigError, StorageError
 from mlshared.store import Store, blob_key, version_key
 from trainer import _append
 from trainer._append import found_store
-from trainer._publish import Draft, draft, read_back, upload
+from trainer._publish import Draft, draft, upload
+from trainer._read_back import read_back
 from trainer._release import release_first
 
 PROCESSES, PUBLISHES = 8, 20
