@@ -25,7 +25,7 @@ from mlshared.store import blob_key, tombstone_key, version_key
 from ._append import append, nonce
 from ._clock import store_time
 from ._log import check_names, read_log
-from ._lost import check_log, testimony
+from ._lost import aliases_known, check_log
 from ._writing import BUDGET_SECONDS, Writing, writing
 from .errors import ReleaseRefused
 
@@ -47,7 +47,7 @@ class Collected:
         set_aside: Versions that got a tombstone in this run; a run a day later may delete their blobs.
         waiting: Versions whose tombstone is younger than a day.
         collected: Versions whose blobs were deleted in this run.
-        gone: Versions whose blobs were deleted before.
+        gone: Versions that had no blobs before this run.
         abandoned: Ids of publishes that no manifest names, whose blobs were deleted in this run.
         objects: How many objects were deleted.
         problem: Why versions were left alone, or an empty text.
@@ -224,7 +224,7 @@ def _in_use(to: Writing, model: str) -> set[int]:
     Raises:
         ReleaseRefused: If a log does not tell, so that everything must stay.
     """
-    aliases = {*to.store.aliases(model), *testimony(to.store, to.store_id, model)}
+    aliases = aliases_known(to.store, to.store_id, model, to.seen)
     if not aliases:
         raise ReleaseRefused(f"{model} has no release, so its versions stay; release one first")
     return {version for alias in aliases for version in _named_by(to, model, alias)}

@@ -77,7 +77,7 @@ def _line(done: _collect.Collected, *, dry_run: bool) -> str:
         (f"{_listed(done.set_aside)} set aside, to go in a day", done.set_aside),
         (f"{_listed(done.waiting)} waiting for their day to pass", done.waiting),
         (f"{_listed(done.collected)} collected", done.collected),
-        (f"{len(done.gone)} collected before", done.gone),
+        (f"{len(done.gone)} without blobs already", done.gone),
         (f"{len(done.abandoned)} abandoned publishes deleted", done.abandoned),
         (f"{done.objects} objects deleted", done.objects),
     ]

@@ -20,7 +20,7 @@ from mlshared.manifest import Manifest
 from mlshared.store import Store, blob_key
 
 from ._log import read_log
-from ._lost import check_log, testimony
+from ._lost import aliases_known, check_log
 from ._seen import Seen, seen_from
 from ._writing import BUDGET_SECONDS
 from .config import choose_options, choose_store, find_config
@@ -202,7 +202,7 @@ def _model(store: Store, seen: Seen, store_id: str, model: str) -> Iterator[Find
     if not numbers:
         return
     bad = [*_holes(f"{model}'s versions", numbers), *_manifests(store, store_id, model, numbers)]
-    aliases = sorted({*store.aliases(model), *testimony(store, store_id, model)})
+    aliases = aliases_known(store, store_id, model, seen)
     for alias in aliases:
         bad += _alias(store, seen, store_id, model, alias)
     yield from bad

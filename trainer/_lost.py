@@ -42,6 +42,12 @@ def known(store: Store, log: Log, seen: Seen) -> int:
     return max(named, seen.number(log.store_id, log.model, log.alias))
 
 
+def aliases_known(store: Store, store_id: str, model: str, seen: Seen) -> list[str]:
+    """Return the aliases that have a log, or had one by any witness."""
+    named = testimony(store, store_id, model)
+    return sorted({*store.aliases(model), *named, *seen.aliases(store_id, model)})
+
+
 def heads(store: Store, store_id: str, model: str) -> dict[str, int]:
     """Return how far each alias's log has come, or had come when an earlier version was published."""
     found = testimony(store, store_id, model)

@@ -51,6 +51,15 @@ class Seen:
         except (OSError, ArtifactError):
             return None
 
+    def aliases(self, store_id: str, model: str) -> list[str]:
+        """Return the aliases of which an entry was seen."""
+        if self._root is None:
+            return []
+        try:
+            return sorted(path.name for path in (self._root() / "trainers" / store_id / model).iterdir())
+        except (OSError, RuntimeError):
+            return []
+
     def note(self, stored: Stored[Release]) -> None:
         """Remember an entry, and forget those below it."""
         entry = stored.entry
