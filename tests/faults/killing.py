@@ -4,8 +4,8 @@
 
 The child of step n publishes and releases two versions into a store of its own, and gets SIGKILL from itself at its
 n-th step; the last child gets through. In a folder a step is whatever touches the store's files: opening, linking,
-removing a file, making a folder. Elsewhere it is a create, before it is sent and after it was answered: whatever a
-process reads, it dies with, so dying at a read is dying after the write before it.
+removing a file, making a folder. Elsewhere it is a create that was answered: whatever a process reads, it dies with, so
+dying anywhere before the next create is the same.
 """
 
 import hashlib
@@ -71,25 +71,21 @@ def publish_and_release(url, options, wrap=lambda objects: objects):
 
 
 class Dying:
-    """Objects whose n-th create kills the process: before it is sent where n is odd, after its answer where even."""
+    """Objects whose n-th create kills the process once it was answered."""
 
     def __init__(self, inner, step):
         self._inner = inner
         self._left = step
 
     def create(self, key, data, *, timeout):
-        self._tick()
         won = self._inner.create(key, data, timeout=timeout)
-        self._tick()
+        self._left -= 1
+        if self._left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
         return won
 
     def __getattr__(self, name):
         return getattr(self._inner, name)
-
-    def _tick(self):
-        self._left -= 1
-        if self._left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _die_at_file(root, step):

@@ -3,13 +3,21 @@
 `python tests/faults/mutate.py` applies them one by one and runs the test named.
 """
 
-from collections import namedtuple
-from typing import Any
+from typing import NamedTuple
 
 try:
     from mutants import Mutant
 except ImportError:
-    Mutant: Any = namedtuple("Mutant", "row path old new test")  # type: ignore[no-redef]
+
+    class Mutant(NamedTuple):
+        """One place of the code, and the test that must fail when it says something else."""
+
+        row: str
+        path: str
+        old: str
+        new: str
+        test: str
+
 
 WRITING = "tests/faults/test_writing.py::"
 LOST = "tests/faults/test_writing_lost.py::"
@@ -47,7 +55,8 @@ MUTANTS = [
     Mutant(
         "f14",
         "trainer/_append.py",
-        "            found = _read_back(store, key, len(data), what, error)\n            if found is None:\n                raise\n",
+        "            found = _read_back(store, key, len(data), what, error)\n"
+        "            if found is None:\n                raise\n",
         "            raise\n",
         f"{WRITING}test_f14_credentials_that_expire_meanwhile_leave_it_unknown",
     ),

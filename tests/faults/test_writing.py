@@ -244,7 +244,7 @@ def test_f16_a_publisher_killed_at_every_step_leaves_old_or_new(place):
     url, options = place
     steps = killing.deaths(url, options)
     assert [killed for _, killed in steps] == [True] * (len(steps) - 1) + [False]
-    assert len(steps) > (60 if "://" not in url else 15)
+    assert len(steps) > (60 if "://" not in url else 10)
     heads = []
     for step, killed in steps:
         heads.append(_whole(f"{url}/{step}", options))
@@ -252,7 +252,7 @@ def test_f16_a_publisher_killed_at_every_step_leaves_old_or_new(place):
             again = killing.publish_and_release(f"{url}/{step}", options)
             assert _whole(f"{url}/{step}", options) == again, f"after step {step}"
     assert heads == sorted(heads), "a later death left an older version in force"
-    assert set(heads) == {0, 1, 2}
+    assert set(heads) == {0, 1, 2}, "no death fell between two releases"
 
 
 def _whole(url, options):
