@@ -48,8 +48,8 @@ MUTANTS = [
     Mutant(
         "f14",
         "trainer/_append.py",
-        "                raise _unknown(what, error) from error\n            time.sleep(PAUSE_SECONDS)",
-        "                return None\n            time.sleep(PAUSE_SECONDS)",
+        "class OutcomeUnknown(StorageError):",
+        "class OutcomeUnknown(ConfigError):",
         f"{WRITING}test_f14_an_unknown_outcome_is_said_and_exits_75",
     ),
     Mutant(
