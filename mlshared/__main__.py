@@ -1,7 +1,7 @@
 """`python -m mlshared`: put a model into an image, look inside a running container, test a version.
 
     python -m mlshared fetch flights                     load it once, so that the cache has it
-    python -m mlshared status                            what this host's processes are serving
+    python -m mlshared status [flights]                  what this host's processes are serving
     python -m mlshared check flights --schema app.Flight load, self-test, and try the app's own schema class
 
 Settings come from ``MLSHARED_*``. Exit codes: 0 done; 1 the version cannot be used; 2 usage; 75 the store
@@ -19,6 +19,7 @@ from types import NoneType
 from typing import Any, Final, get_args
 
 from mlshared._cache import open_cache
+from mlshared._ref import parse_ref
 from mlshared._version import ModelVersion
 from mlshared.client import Client
 from mlshared.errors import ConfigError, InputError, InputProblem, MlsharedError, NotPublished, StorageError
@@ -74,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--schema", metavar="MODULE.CLASS", help="a pydantic model the app's rows are of")
     words = "show what this host's processes are serving"
     status = commands.add_parser("status", help=words, description=words)
+    status.add_argument("ref", nargs="?", help="only of this model, such as flights or flights@staging")
     status.add_argument("--store", help="URL or path; default: MLSHARED_STORE")
     status.add_argument("--json", action="store_true", help="one JSON object")
     return parser
@@ -131,16 +133,30 @@ def _status(options: argparse.Namespace, settings: dict[str, Any]) -> None:
     cache = open_cache(checked.cache_dir, max_bytes=checked.cache_bytes)
     store_id = checked.store_id or cache.store_id(checked.store)
     found = cache.statuses(store_id) if store_id else []
+    if options.ref is not None:
+        found = _of_model(found, str(parse_ref(options.ref, alias=checked.alias)))
     if options.json:
         print(json.dumps({"store": checked.store, "processes": found}, default=str))
         return
     if not found:
-        print(f"no process of this host has read {checked.store}")
+        print(f"no process of this host has read {options.ref or checked.store}")
     for process in found:
         for ref, status in process["models"].items():
             version = status["version"] if status["version"] is not None else "-"
             error = f"  {status['last_error']}" if status["last_error"] else ""
             print(f"{process.get('pid', '?'):>8}  {ref:<32} {status['state']:<10} version {version}{error}")
+
+
+def _of_model(processes: list[dict[str, Any]], ref: str) -> list[dict[str, Any]]:
+    """Return the processes that use a model, and of them that model alone."""
+    own = [
+        {
+            **process,
+            "models": {name: status for name, status in process["models"].items() if status["ref"] == ref},
+        }
+        for process in processes
+    ]
+    return [process for process in own if process["models"]]
 
 
 def _imported(target: str, separator: str) -> Any:

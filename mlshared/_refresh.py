@@ -14,12 +14,16 @@ or not at all where trying again cannot help.
 import random
 import time
 from collections.abc import Collection
+from contextlib import nullcontext
+from functools import partial
 from typing import Final
 
+from mlshared._breath import giving_way
 from mlshared._features import source_sha256
 from mlshared._following import follow
 from mlshared._load import Bundle, Host, assemble, fetch, fill_estimator, fingerprint
 from mlshared._ref import Ref
+from mlshared._replaced import Replaced
 from mlshared._status import Status
 from mlshared._target import Follower, Target
 from mlshared._verdicts import DETERMINISTIC, Verdicts, backoff
@@ -28,7 +32,6 @@ from mlshared.errors import ArtifactError, MlsharedError, ModelNotReady, NotPubl
 from mlshared.events import RefreshFailed, StoreWarning, VersionLoaded, VersionQuarantined
 from mlshared.model import Model
 
-KEEP_OLD_SECONDS: Final = 60.0
 TOUCH_SECONDS: Final = 600.0
 LOOK_SECONDS: Final = 10.0
 COLD_LOOK_SECONDS: Final = 4.0  # less than a request waits, so that it can be told what failed
@@ -76,7 +79,7 @@ class Refresher:
         bare = settings.floors.get(ref.model, 1) if ref.alias == settings.alias else 1
         floor = settings.floors.get(f"{ref.model}@{ref.alias}", bare)
         self._follower: Follower = follow(store_id, ref, self._log, floor=floor)
-        self._verdicts = Verdicts(self._log, fingerprint(model.features, settings.trusted_types))
+        self._verdicts = Verdicts(self._log, partial(fingerprint, model.features, settings.trusted_types))
         self._interval = settings.poll_interval * random.random()  # noqa: S311 - the first phase spreads load
         self._look_not_before = 0.0
         self._failed_looks = 0
@@ -85,7 +88,7 @@ class Refresher:
         self._store_error: Exception | None = None
         self._version_error: Exception | None = None
         self._tried: list[str] = []
-        self._old: list[tuple[float, ModelVersion]] = []
+        self._replaced = Replaced()
         self._touched = time.monotonic()
         self._warned: set[str] = set()
         self._bundle: Bundle | None = None
@@ -141,6 +144,10 @@ class Refresher:
         )
 
     def _cycle(self, *, now: bool) -> None:
+        with nullcontext() if self.model.loaded is None else giving_way():
+            self._run_cycle(now=now)
+
+    def _run_cycle(self, *, now: bool) -> None:
         self._follower.rescan()
         if now or self._look_is_due():
             self._look(now=now)
@@ -266,25 +273,27 @@ class Refresher:
         for target in self._to_try():
             started = time.monotonic()
             try:
-                version = self._load(target)
+                version, mapped = self._load(target)
             except Exception as error:  # noqa: BLE001 - code of an estimator's or the app's may raise anything
                 self._failed(target, error)
             else:
-                self._swap(version, time.monotonic() - started)
+                self._swap(version, mapped, time.monotonic() - started)
                 return
 
-    def _load(self, target: Target) -> ModelVersion:
+    def _load(self, target: Target) -> tuple[ModelVersion, memoryview | None]:
+        """Return a version, and its plan's file where that is mapped."""
         bundle, self._bundle = self._bundle, None
         if bundle is None or bundle.stored.sha256 != target.manifest_sha256:
             bundle = fetch(self._host, self._store_id, self._ref.model, target)
         with self._host.gate:
-            return assemble(bundle, target, features=self.model.features, settings=self._host.settings)
+            version = assemble(bundle, target, features=self.model.features, host=self._host)
+        plan = bundle.blobs.get("plan")
+        return version, plan if isinstance(plan, memoryview) else None
 
-    def _swap(self, version: ModelVersion, seconds: float) -> None:
+    def _swap(self, version: ModelVersion, mapped: memoryview | None, seconds: float) -> None:
         previous = self.model.loaded
-        if previous is not None:
-            self._old.append((time.monotonic() + KEEP_OLD_SECONDS, previous))
         self.model.swap(version)
+        self._replaced.swapped(previous, mapped)
         self._verdicts.forgive()
         self._tried.clear()
         self._follower.remember()
@@ -316,9 +325,8 @@ class Refresher:
             self._host.hook(StoreWarning(str(self._ref), message))
 
     def _keep_house(self) -> None:
-        # Here, so that freeing a large old version never falls into a request.
+        self._replaced.let_go()
         now = time.monotonic()
-        self._old = [(until, version) for until, version in self._old if until > now]
         if now - self._touched > TOUCH_SECONDS and self.model.loaded is not None:
             self._keep(self.model.loaded)
             self._touched = now

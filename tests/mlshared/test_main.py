@@ -138,6 +138,10 @@ def test_status(url, capsys, tmp_path):
         assert main(["status", "--json"]) == 0
         (process,) = json.loads(capsys.readouterr().out)["processes"]
         assert process["models"][NAME]["version"] == 1
+        assert main(["status", NAME]) == 0
+        assert f"{os.getpid()}" in capsys.readouterr().out
+        assert main(["status", f"{NAME}@staging"]) == 0
+        assert f"no process of this host has read {NAME}@staging" in capsys.readouterr().out
 
 
 def test_as_a_module(url):

@@ -1,12 +1,10 @@
 """What `doctor` finds in a store that is sound, and in stores that are not; one line and one mend each."""
 
-import importlib.util
 import json
-import sys
 import time
 import uuid
-from pathlib import Path
 
+import proxy
 import pytest
 from entries import ALIAS, MODEL, STORE_ID, founded, manifest, put, release
 from fsspec.implementations.memory import MemoryFileSystem
@@ -18,15 +16,6 @@ from mlshared.store import IDENTITY_KEY, release_key, version_key
 from trainer import _doctor
 from trainer._doctor import examine
 from trainer.cli import main
-
-
-def _proxy():
-    path = Path(__file__).parents[1] / "faults" / "proxy.py"
-    if "proxy" not in sys.modules:
-        spec = importlib.util.spec_from_file_location("proxy", path)
-        module = sys.modules["proxy"] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules["proxy"]
 
 
 @pytest.fixture
@@ -197,7 +186,6 @@ def test_missing_rights_are_told_apart(
     s3_store, s3_wire, counting_proxy, monkeypatch, tmp_path, capsys, method, path, line, code
 ):
     """Each with the right to give."""
-    proxy = _proxy()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLSHARED_STORAGE_OPTIONS", json.dumps(s3_wire.options))
     read_only = ["--read-only"] if line.startswith("warning") else []
