@@ -153,13 +153,13 @@ def test_f14_a_number_that_was_taken_meanwhile_is_left_to_its_owner(s3_store, s3
 
 
 class Ticking:
-    """A clock that is a second on whenever it is read: a deadline passes after so many looks, not after a minute."""
+    """A clock that is two seconds on whenever it is read: a deadline passes after so many looks, not after a minute."""
 
     def __init__(self):
         self.now = 0.0
 
     def monotonic(self):
-        self.now += 1.0
+        self.now += 2.0
         return self.now
 
 
