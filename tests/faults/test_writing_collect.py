@@ -496,8 +496,8 @@ def test_f39_every_order_with_a_default_rollback(race, capsys):
 
 
 def test_f39_every_order_with_a_reader(race, capsys):
-    """It always gets the bytes of the version in force."""
-    say(capsys, race.run(reader=race.reader))
+    """It always gets the bytes of the version in force, also while that one is rolled back from."""
+    say(capsys, race.run(reader=race.reader, rollback=race.person("rollback")))
 
 
 def test_f39_every_order_with_a_publisher(race, capsys):
