@@ -253,7 +253,10 @@ def _read_as_checked(plan: Plan, schema: Schema) -> bool:
 
 def _estimator_predictor(data: bytes, kind: str, schema: Schema, settings: Settings) -> EstimatorPredictor:
     estimator = _artifact.load_estimator(data, kind, settings.trusted_types)
-    set_one_job(estimator)
+    try:
+        set_one_job(estimator)
+    except _artifact.MALFORMED as error:
+        raise IntegrityError(f"the estimator's parameters are malformed: {str(error)[:200]}") from error
     return EstimatorPredictor(estimator, schema)
 
 

@@ -2,22 +2,21 @@
 
     bytes -> audit() -> Audited(names, refused, versions)
 
-A skops file is a zip of arrays and one ``schema.json``: a tree of nodes, each with the name of a type or
-function and of the loader that will use it. skops audits names; here the pair is audited (see
+A skops file is a zip of arrays (`_skops_zip`) and one ``schema.json``: a tree of nodes, each with the name of
+a type or function and of the loader that will use it. skops audits names; here the pair is audited (see
 `_skops_types`), and the places where skops would call what a file names:
 
-- two nodes with one id must be of one kind, because skops takes the first for both;
+- two nodes with one id must be of one kind and size, because skops takes the first for both: a short one that
+  stands for a long one would be walked again at each place, or for ever;
 - a dict's key types are called with its keys, so they are on a list of their own;
 - a partial is of a listed function; bound methods, operators and back-references are refused.
 
 What skops trusts by default it decides itself, at load; `_artifact` asks it after this.
 """
 
-import io
 import json
-import zipfile
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,15 +27,20 @@ from mlshared._skops_types import (
     PARTIAL_OF,
     SKOPS_DEFAULTS,
 )
+from mlshared._skops_zip import opened
 from mlshared.errors import EnvironmentMismatch, IntegrityError, UnsupportedFormat
 
 # The only one we write. Older ones choose older, laxer nodes in skops.
 PROTOCOL: Final = 2
 
-_MEMBER: Final = b"PK\x01\x02"  # begins each entry of a zip's directory
-_MOST_MEMBERS: Final = 200_000
+# Of JSON within JSON; skops itself gives up a little deeper.
+MOST_DEEP: Final = 600
+# What a decision tree makes room for before its arrays are looked at.
+_MOST_OUTPUTS: Final = 100_000
+_LARGEST_POOL: Final = 64
 
 _Node = dict[str, Any]
+_INNER: Final = (dict, list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +71,9 @@ def audit(data: bytes, trusted_types: Collection[str] = ()) -> Audited:
         UnsupportedFormat: If its protocol is older than ours.
         EnvironmentMismatch: If its protocol is newer than ours.
     """
-    nodes = list(_nodes(_schema(data)))
-    _check_ids(nodes)
+    sized = _nodes(_schema(data))
+    _check_ids(sized)
+    nodes = [node for node, _ in sized]
     names, refused, versions = set(), {}, set()
     for node in nodes:
         name = _name(node)
@@ -83,15 +88,9 @@ def audit(data: bytes, trusted_types: Collection[str] = ()) -> Audited:
 
 
 def _schema(data: bytes) -> _Node:
-    # Counted here, as zipfile would build an object of each; a few may be part of an array.
-    if data.count(_MEMBER) > _MOST_MEMBERS:
-        raise IntegrityError(f"not a skops file: more than {_MOST_MEMBERS:,} members")
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as file:
-            if sum(member.file_size for member in file.infolist()) > len(data):
-                raise IntegrityError("unpacks to more than its own size; `trainer` writes no such file")
-            schema = json.loads(file.read("schema.json"))
-    except (zipfile.BadZipFile, KeyError, ValueError, RecursionError, NotImplementedError) as error:
+        schema = json.loads(opened(data))
+    except (ValueError, RecursionError) as error:
         raise IntegrityError(f"not a skops file: {str(error)[:120]}") from error
     if not isinstance(schema, dict) or not isinstance(schema.get("__loader__"), str):
         raise IntegrityError("not a skops file: schema.json holds no node")
@@ -107,17 +106,30 @@ def _schema(data: bytes) -> _Node:
     return schema
 
 
-def _nodes(schema: _Node) -> Iterator[_Node]:
-    """Yield every object that skops could take for a node, and maybe some that it would not."""
-    waiting: list[Any] = [schema]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, dict):
-            if isinstance(value.get("__loader__"), str):
-                yield value
-            waiting.extend(value.values())
-        elif isinstance(value, list):
-            waiting.extend(value)
+def _nodes(schema: _Node) -> list[tuple[_Node, int]]:
+    """Return every object that skops could take for a node, and maybe some that it would not, with its size.
+
+    The size is how many dicts and lists it is made of.
+    """
+    values: list[Any] = [schema]
+    parents, depths = [0], [1]
+    for at, value in enumerate(values):  # grows while it is walked: outer before inner
+        inner = [
+            each for each in (value.values() if isinstance(value, dict) else value) if type(each) in _INNER
+        ]
+        if inner and depths[at] >= MOST_DEEP:
+            raise IntegrityError("not a skops file: its schema is too deep")
+        values += inner
+        parents += [at] * len(inner)
+        depths += [depths[at] + 1] * len(inner)
+    sizes = [1] * len(values)
+    for at in range(len(values) - 1, 0, -1):
+        sizes[parents[at]] += sizes[at]
+    return [
+        (value, size)
+        for value, size in zip(values, sizes, strict=True)
+        if isinstance(value, dict) and isinstance(value.get("__loader__"), str)
+    ]
 
 
 def _name(node: _Node) -> str:
@@ -127,19 +139,20 @@ def _name(node: _Node) -> str:
     return f"{module}.{name}"
 
 
-def _check_ids(nodes: list[_Node]) -> None:
-    kinds: dict[Any, tuple[str, str]] = {}
+def _check_ids(nodes: list[tuple[_Node, int]]) -> None:
+    kinds: dict[Any, tuple[str, str, int]] = {}
     counts: Counter[Any] = Counter()
-    for node in nodes:
+    for node, size in nodes:
         key = node.get("__id__")
         if key is None:
             continue
         if type(key) is not int:
             raise IntegrityError("not a skops file: a node's id is no number")
         counts[key] += 1
-        if kinds.setdefault(key, (node["__loader__"], _name(node))) != (node["__loader__"], _name(node)):
-            raise IntegrityError("two nodes of different kinds share an id")
-    for node in nodes:
+        kind = (node["__loader__"], _name(node), size)
+        if kinds.setdefault(key, kind) != kind:
+            raise IntegrityError("two nodes of different kinds or sizes share an id")
+    for node, _ in nodes:
         keys = node.get("key_types")
         if node["__loader__"] == "DictNode" and isinstance(keys, dict) and counts[keys.get("__id__")] > 1:
             raise IntegrityError("a dict's key types share their id with something else")
@@ -154,10 +167,11 @@ def _refusal(node: _Node, name: str, trusted_types: Collection[str]) -> str | No
     if name in LOADER_OF:
         if LOADER_OF[name] != loader:
             return f"listed for {LOADER_OF[name]}, used as {loader}"
-        return None if loader != "PartialNode" else _partial_refusal(node)
-    allowed = SKOPS_DEFAULTS.get(loader, ())
-    if any(name.startswith(entry) if entry.endswith(".") else name == entry for entry in allowed):
-        return None
+        further = _FURTHER.get(loader)
+        return further(node) if further else None
+    allowed = SKOPS_DEFAULTS.get(loader, frozenset())
+    if name in allowed:
+        return None if loader != "RandomGeneratorNode" else _generator_refusal(node)
     return "not on the allow-list" if allowed or loader in CONSUMER_LOADERS else f"{loader} is not accepted"
 
 
@@ -182,6 +196,37 @@ def _partial_refusal(node: _Node) -> str | None:
     ):
         return None
     return "a partial of a function that is not listed"
+
+
+def _tree_refusal(node: _Node) -> str | None:
+    """Return why a decision tree is refused whose outputs are many: it makes room for them before they come."""
+    try:
+        _columns, _classes, outputs = node["__reduce__"]["args"]["content"]
+        if 1 <= int(outputs["content"]) <= _MOST_OUTPUTS:
+            return None
+    except (LookupError, TypeError, ValueError):
+        pass
+    return "a decision tree without a plain number of outputs"
+
+
+def _generator_refusal(node: _Node) -> str | None:
+    """Return why a random generator is refused that is not numpy's default one.
+
+    skops makes its seed of whatever the file says, and that may ask for any amount of memory.
+    """
+    try:
+        bits, seed = (node["content"][part]["content"] for part in ("bit_generator", "seed_seq"))
+        if (
+            bits["bit_generator"]["content"] == '"PCG64"'
+            and int(seed["pool_size"]["content"]) <= _LARGEST_POOL
+        ):
+            return None
+    except (LookupError, TypeError, ValueError):
+        pass
+    return "not as numpy.random.default_rng makes it"
+
+
+_FURTHER: Final = {"PartialNode": _partial_refusal, "TreeNode": _tree_refusal}
 
 
 def _version(node: _Node) -> str | None:
