@@ -18,6 +18,8 @@ from types import ModuleType
 from typing import Any, Final
 from zipfile import BadZipFile
 
+import numpy as np
+
 from mlshared._skops_audit import audit
 from mlshared._skops_content import check_content
 from mlshared._skops_types import ALLOWED
@@ -26,8 +28,8 @@ from mlshared.errors import EnvironmentMismatch, IntegrityError, UnsupportedForm
 ESTIMATOR_KINDS: Final = frozenset({"skops"})
 # What foreign code raises over what is malformed. Not OSError and MemoryError: they may pass.
 MALFORMED: Final = (
-    *(ArithmeticError, AssertionError, AttributeError, BufferError, EOFError, LookupError, RuntimeError),
-    *(SyntaxError, TypeError, ValueError, BadZipFile, struct.error, zlib.error),
+    *(ArithmeticError, AssertionError, AttributeError, BufferError, EOFError, LookupError, NameError),
+    *(RuntimeError, SyntaxError, TypeError, ValueError, BadZipFile, struct.error, zlib.error, np.ma.MAError),
 )
 _MEND: Final = "pip install 'mlshared[sklearn]'"
 

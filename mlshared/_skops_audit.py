@@ -6,8 +6,8 @@ A skops file is a zip of arrays (`_skops_zip`) and one ``schema.json``: a tree o
 a type or function and of the loader that will use it. skops audits names; here the pair is audited (see
 `_skops_types`), and the places where skops would call what a file names:
 
-- two nodes with one id must be of one kind and size, because skops takes the first for both: a short one that
-  stands for a long one would be walked again at each place, or for ever;
+- two nodes with one id must be the same, because skops takes the first for both: the second would be used
+  unaudited, or a short one would stand for a long one, to be walked again at each place, or for ever;
 - a dict's key types are called with its keys, so they are on a list of their own;
 - a partial is of a listed function; bound methods, operators and back-references are refused.
 
@@ -16,7 +16,7 @@ What skops trusts by default it decides itself, at load; `_artifact` asks it aft
 
 import json
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,7 +27,7 @@ from mlshared._skops_types import (
     PARTIAL_OF,
     SKOPS_DEFAULTS,
 )
-from mlshared._skops_zip import opened
+from mlshared._skops_zip import Header, opened
 from mlshared.errors import EnvironmentMismatch, IntegrityError, UnsupportedFormat
 
 # The only one we write. Older ones choose older, laxer nodes in skops.
@@ -40,6 +40,7 @@ _MOST_OUTPUTS: Final = 100_000
 _LARGEST_POOL: Final = 64
 
 _Node = dict[str, Any]
+_Headers = Mapping[str, Header]
 _INNER: Final = (dict, list)
 
 
@@ -71,14 +72,13 @@ def audit(data: bytes, trusted_types: Collection[str] = ()) -> Audited:
         UnsupportedFormat: If its protocol is older than ours.
         EnvironmentMismatch: If its protocol is newer than ours.
     """
-    sized = _nodes(_schema(data))
-    _check_ids(sized)
-    nodes = [node for node, _ in sized]
+    schema, headers = _opened(data)
+    nodes = _nodes(schema, headers)
     names, refused, versions = set(), {}, set()
     for node in nodes:
         name = _name(node)
         names.add(name)
-        why = _refusal(node, name, trusted_types)
+        why = _refusal(node, name, trusted_types, headers)
         if why:
             refused[name] = why
         version = _version(node)
@@ -87,9 +87,10 @@ def audit(data: bytes, trusted_types: Collection[str] = ()) -> Audited:
     return Audited(frozenset(names), refused, frozenset(versions))
 
 
-def _schema(data: bytes) -> _Node:
+def _opened(data: bytes) -> tuple[_Node, _Headers]:
     try:
-        schema = json.loads(opened(data))
+        raw, headers = opened(data)
+        schema = json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise IntegrityError(f"not a skops file: {str(error)[:120]}") from error
     if not isinstance(schema, dict) or not isinstance(schema.get("__loader__"), str):
@@ -103,33 +104,54 @@ def _schema(data: bytes) -> _Node:
         raise EnvironmentMismatch(
             f"skops protocol {protocol}, this release reads {PROTOCOL}: upgrade mlshared"
         )
-    return schema
+    return schema, headers
 
 
-def _nodes(schema: _Node) -> list[tuple[_Node, int]]:
-    """Return every object that skops could take for a node, and maybe some that it would not, with its size.
+def _nodes(schema: _Node, headers: _Headers) -> list[_Node]:
+    """Return every object that skops could take for a node, and maybe some that it would not.
 
-    The size is how many dicts and lists it is made of.
+    Raises:
+        IntegrityError: If two of them share an id and differ, or the schema is too deep.
     """
     values: list[Any] = [schema]
-    parents, depths = [0], [1]
+    depths = [1]
     for at, value in enumerate(values):  # grows while it is walked: outer before inner
-        inner = [
-            each for each in (value.values() if isinstance(value, dict) else value) if type(each) in _INNER
-        ]
+        inner = [each for _, each in _items(value) if type(each) in _INNER]
         if inner and depths[at] >= MOST_DEEP:
             raise IntegrityError("not a skops file: its schema is too deep")
         values += inner
-        parents += [at] * len(inner)
         depths += [depths[at] + 1] * len(inner)
-    sizes = [1] * len(values)
-    for at in range(len(values) - 1, 0, -1):
-        sizes[parents[at]] += sizes[at]
-    return [
-        (value, size)
-        for value, size in zip(values, sizes, strict=True)
-        if isinstance(value, dict) and isinstance(value.get("__loader__"), str)
-    ]
+    nodes = [each for each in values if isinstance(each, dict) and isinstance(each.get("__loader__"), str)]
+    _check_ids(nodes, _Contents(headers).of(values))
+    return nodes
+
+
+def _items(value: Any) -> Iterable[tuple[Any, Any]]:
+    return value.items() if isinstance(value, dict) else enumerate(value)
+
+
+class _Contents:
+    """Numbers what lists and dicts hold: equal numbers for what is equal but for ids and the names of members."""
+
+    def __init__(self, headers: _Headers) -> None:
+        self._headers = headers
+        self._numbers: dict[Any, int] = {}
+        self._known: dict[int, int] = {}
+
+    def of(self, values: list[Any]) -> dict[int, int]:
+        """Return the number of each of the values, which are listed outer before inner, by `id`."""
+        for value in reversed(values):
+            held = tuple(self._part(key, each) for key, each in _items(value) if key != "__id__")
+            self._known[id(value)] = self._numbers.setdefault((type(value), held), len(self._numbers))
+        return self._known
+
+    def _part(self, key: Any, value: Any) -> Any:
+        if type(value) in _INNER:
+            return key, None, self._known[id(value)]
+        if key == "file" and isinstance(value, str):
+            # One object's arrays are written anew, under another name, with each mention of it.
+            return key, None, self._headers.get(value, value.rpartition(".")[2])
+        return key, type(value), value
 
 
 def _name(node: _Node) -> str:
@@ -139,40 +161,49 @@ def _name(node: _Node) -> str:
     return f"{module}.{name}"
 
 
-def _check_ids(nodes: list[tuple[_Node, int]]) -> None:
-    kinds: dict[Any, tuple[str, str, int]] = {}
-    counts: Counter[Any] = Counter()
-    for node, size in nodes:
+def _check_ids(nodes: list[_Node], contents: dict[int, int]) -> None:
+    first: dict[int, int] = {}
+    counts: Counter[int] = Counter()
+    for node in nodes:
         key = node.get("__id__")
         if key is None:
             continue
         if type(key) is not int:
             raise IntegrityError("not a skops file: a node's id is no number")
         counts[key] += 1
-        kind = (node["__loader__"], _name(node), size)
-        if kinds.setdefault(key, kind) != kind:
-            raise IntegrityError("two nodes of different kinds or sizes share an id")
-    for node, _ in nodes:
+        if first.setdefault(key, contents[id(node)]) != contents[id(node)]:
+            raise IntegrityError("two nodes that share an id differ")
+    for node in nodes:
         keys = node.get("key_types")
-        if node["__loader__"] == "DictNode" and isinstance(keys, dict) and counts[keys.get("__id__")] > 1:
+        if node["__loader__"] == "DictNode" and isinstance(keys, dict) and counts[keys.get("__id__", -1)] > 1:
             raise IntegrityError("a dict's key types share their id with something else")
 
 
-def _refusal(node: _Node, name: str, trusted_types: Collection[str]) -> str | None:
+def _refusal(node: _Node, name: str, trusted_types: Collection[str], headers: _Headers) -> str | None:
     loader = node["__loader__"]
     if loader == "DictNode" and not _plain_keys(node):
         return "a dict with keys other than text, numbers and booleans"
     if name in trusted_types and loader in CONSUMER_LOADERS:
         return None
     if name in LOADER_OF:
-        if LOADER_OF[name] != loader:
-            return f"listed for {LOADER_OF[name]}, used as {loader}"
-        further = _FURTHER.get(loader)
-        return further(node) if further else None
-    allowed = SKOPS_DEFAULTS.get(loader, frozenset())
-    if name in allowed:
-        return None if loader != "RandomGeneratorNode" else _generator_refusal(node)
-    return "not on the allow-list" if allowed or loader in CONSUMER_LOADERS else f"{loader} is not accepted"
+        listed = LOADER_OF[name] == loader
+        return _further(node, headers) if listed else f"listed for {LOADER_OF[name]}, used as {loader}"
+    if name in SKOPS_DEFAULTS.get(loader, ()):
+        return _further(node, headers)
+    known = loader in SKOPS_DEFAULTS or loader in CONSUMER_LOADERS
+    return "not on the allow-list" if known else f"{loader} is not accepted"
+
+
+def _further(node: _Node, headers: _Headers) -> str | None:
+    """Return why a listed name is refused all the same, for what it is made with."""
+    match node["__loader__"]:
+        case "PartialNode":
+            return _partial_refusal(node)
+        case "RandomGeneratorNode":
+            return _generator_refusal(node)
+        case "TreeNode":
+            return _tree_refusal(node, headers)
+    return None
 
 
 def _plain_keys(node: _Node) -> bool:
@@ -198,11 +229,16 @@ def _partial_refusal(node: _Node) -> str | None:
     return "a partial of a function that is not listed"
 
 
-def _tree_refusal(node: _Node) -> str | None:
-    """Return why a decision tree is refused whose outputs are many: it makes room for them before they come."""
+def _tree_refusal(node: _Node, headers: _Headers) -> str | None:
+    """Return why a decision tree is refused that would be made wrongly.
+
+    While it is made, and not yet filled, it makes room for its outputs and reads so many numbers of classes.
+    """
     try:
-        _columns, _classes, outputs = node["__reduce__"]["args"]["content"]
-        if 1 <= int(outputs["content"]) <= _MOST_OUTPUTS:
+        _columns, classes, outputs = node["__reduce__"]["args"]["content"]
+        dtype, shape = headers[classes["file"]]
+        plain = (classes["__loader__"], outputs["__loader__"], dtype) == ("NdArrayNode", "JsonNode", "<i8")
+        if plain and 1 <= int(outputs["content"]) <= _MOST_OUTPUTS and shape == (int(outputs["content"]),):
             return None
     except (LookupError, TypeError, ValueError):
         pass
@@ -224,9 +260,6 @@ def _generator_refusal(node: _Node) -> str | None:
     except (LookupError, TypeError, ValueError):
         pass
     return "not as numpy.random.default_rng makes it"
-
-
-_FURTHER: Final = {"PartialNode": _partial_refusal, "TreeNode": _tree_refusal}
 
 
 def _version(node: _Node) -> str | None:

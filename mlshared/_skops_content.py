@@ -22,6 +22,8 @@ from mlshared import _skops_shapes as shapes
 from mlshared import _skops_trees as trees
 from mlshared.errors import IntegrityError
 
+_LARGEST_VOTE: Final = 2**62
+
 
 def check_content(estimator: Any) -> None:
     """Check everything reachable from a loaded estimator that compiled code trusts.
@@ -69,6 +71,16 @@ def _check_estimator(estimator: Any) -> None:
             raise IntegrityError(f"an estimator's own {name[:60]!r} stands in for its class's")
 
 
+def _check_voting(owner: Any) -> None:
+    """Check that no vote is for the last number there is: `numpy.bincount` would write outside its array."""
+    if vars(owner).get("voting") == "soft":
+        return
+    for value in _reachable(vars(owner).get("estimators_")):
+        whole = isinstance(value, int | np.integer | np.ndarray) and np.asarray(value).dtype.kind in "iu"
+        if whole and np.size(value) and np.max(value) >= _LARGEST_VOTE:
+            raise IntegrityError("a vote for a class that cannot be")
+
+
 def _check_sparse(matrix: Any) -> None:
     try:
         matrix.check_format(full_check=True)
@@ -84,11 +96,13 @@ _CHECKS: Final[dict[str, Callable[[Any], None]]] = {
     "sklearn.ensemble._hist_gradient_boosting.gradient_boosting.BaseHistGradientBoosting": (
         trees.check_hist_gradient_boosting
     ),
+    "sklearn.ensemble._voting.VotingClassifier": _check_voting,
     "sklearn.neighbors._kd_tree.KDTree": trees.check_neighbour_tree,
     "sklearn.neighbors._ball_tree.BallTree": trees.check_neighbour_tree,
     "sklearn.svm._base.BaseLibSVM": shapes.check_svm,
     "sklearn.neighbors._base.NeighborsBase": shapes.check_neighbours,
     "sklearn.cluster._kmeans._BaseKMeans": shapes.check_centres,
+    "sklearn.cluster._feature_agglomeration.AgglomerationTransform": shapes.check_labels,
     "sklearn.preprocessing._encoders.OneHotEncoder": shapes.check_one_hot,
     "sklearn.feature_extraction.text.CountVectorizer": shapes.check_vocabulary,
     "sklearn.feature_extraction.text._VectorizerMixin": shapes.check_texts,

@@ -93,6 +93,15 @@ def check_centres(owner: Any) -> None:
         waiting += [node.left, node.right]
 
 
+def check_labels(owner: Any) -> None:
+    """Check which group a column belongs to: `numpy.bincount` makes room for the largest, or writes elsewhere."""
+    labels = vars(owner).get("labels_")
+    if labels is not None:
+        columns = owner.n_features_in_
+        fits = labels.shape == (columns,) and labels.dtype.kind in "iu"
+        require(fits and ((labels >= 0) & (labels < columns)).all(), "groups of columns")
+
+
 def check_one_hot(owner: Any) -> None:
     """Check that a one-hot encoder numbers no column that its sparse table does not have."""
     state = vars(owner)

@@ -1,6 +1,6 @@
 """The zip a skops file is, looked through before anything in it is read for use: bytes -> schema.json.
 
-    opened(data) -> bytes of schema.json
+    opened(data) -> bytes of schema.json, and the type and shape of each array
 
 skops writes one flat archive: members stored uncompressed, one after the other from the first byte to the
 directory, ``schema.json`` and arrays named by a number. Whatever differs is refused, because zip readers
@@ -11,11 +11,13 @@ none promises more memory than the file has bytes; sparse ones, which scipy comp
 The schema is bounded before it is parsed: JSON takes many times its size in memory.
 """
 
+import ast
 import io
 import re
 import struct
+import sys
 import zipfile
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -30,6 +32,10 @@ MOST_VALUES: Final = 8_000_000
 UNPACKED_BYTES: Final = 64 * 1024 * 1024
 UNPACKED_TIMES: Final = 20
 
+# A numpy type, as numpy spells it, and a shape.
+Header = tuple[str, tuple[int, ...]]
+_Known = dict[bytes, tuple[Header, int]]
+
 _MEMBER: Final = b"PK\x01\x02"  # begins each entry of a zip's directory
 _NAME: Final = re.compile(r"schema\.json|[0-9A-Za-z-]{1,64}\.(?:npy|npz|bin)")
 _ARRAY: Final = re.compile(r"[0-9A-Za-z_]{1,64}\.npy")
@@ -39,10 +45,11 @@ _SIZE_IS_ELSEWHERE: Final = 0xFFFFFFFF
 _ZIP64_FROM: Final = 2**31 - 1
 _MOST_IN_SPARSE: Final = 16
 _MOST_HEADER_BYTES: Final = 10_000
+_MOST_AXES: Final = 32
 
 
-def opened(data: bytes) -> bytes:
-    """Return ``schema.json`` of a skops file.
+def opened(data: bytes) -> tuple[bytes, dict[str, Header]]:
+    """Return ``schema.json`` of a skops file, and what the arrays' headers tell, by member.
 
     Raises:
         IntegrityError: If the archive is not as skops writes one, or too large in any respect.
@@ -53,14 +60,14 @@ def opened(data: bytes) -> bytes:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as file:
             _check_layout(data, file)
-            _check_arrays(data, file)
+            headers = _check_arrays(data, file)
             schema = file.read("schema.json")
     except (zipfile.BadZipFile, LookupError, ValueError, RuntimeError, EOFError, struct.error) as error:
         raise IntegrityError(f"not a skops file: {str(error)[:120]}") from error
     _require(len(schema) <= MOST_SCHEMA_BYTES, f"its schema takes {len(schema):,} bytes")
     _require(schema.count(b"{") + schema.count(b"[") <= MOST_NODES, "its schema holds too many nodes")
     _require(schema.count(b",") <= MOST_VALUES, "its schema holds too many values")
-    return schema
+    return schema, headers
 
 
 def _require(holds: bool, what: str) -> None:  # noqa: FBT001 - reads as a sentence
@@ -100,18 +107,20 @@ def _end(data: bytes, member: zipfile.ZipInfo, shown: str) -> int:
     return int(named + name_length + extra_length + member.file_size)
 
 
-def _check_arrays(data: bytes, file: zipfile.ZipFile) -> None:
+def _check_arrays(data: bytes, file: zipfile.ZipFile) -> dict[str, Header]:
     left = UNPACKED_BYTES + UNPACKED_TIMES * len(data)
-    known: dict[bytes, int] = {}
+    known: _Known = {}
+    headers = {}
     for member in file.infolist():
         if member.filename.endswith(".npy"):
             with file.open(member) as array:
-                _check_array(array, member.file_size, known)
+                headers[member.filename] = _check_array(array, member.file_size, known)
         elif member.filename.endswith(".npz"):
             left -= _check_sparse(file.read(member), left, known)
+    return headers
 
 
-def _check_sparse(packed: bytes, most: int, known: dict[bytes, int]) -> int:
+def _check_sparse(packed: bytes, most: int, known: _Known) -> int:
     """Return what a file of scipy's unpacks to."""
     _require(packed.count(_MEMBER) <= 1000, "a sparse array has too many parts")
     with zipfile.ZipFile(io.BytesIO(packed)) as file:
@@ -131,33 +140,35 @@ def _check_sparse(packed: bytes, most: int, known: dict[bytes, int]) -> int:
     return total
 
 
-def _check_array(file: Any, size: int, known: dict[bytes, int]) -> None:
-    """Check that an array has the size its header tells; headers that were met before are known."""
+def _check_array(file: Any, size: int, known: _Known) -> Header:
+    """Check that an array has the size its header tells, and return that; headers met before are known."""
     start = file.read(min(size, 12))
     long = start[6:7] != b"\x01"
     length = int.from_bytes(start[8:12] if long else start[8:10], "little")
     _require(length <= _MOST_HEADER_BYTES, "an array's header is too long")
-    rest = (12 if long else 10) + length - len(start)
-    header = start + file.read(rest)
+    header = start + file.read((12 if long else 10) + length - len(start))
     if header not in known:
-        known[header] = len(header) + _array_bytes(io.BytesIO(header))
-    _require(known[header] == size, "an array has another size than its header tells")
+        known[header] = _header(header)
+    told, content = known[header]
+    _require(len(header) + content == size, "an array has another size than its header tells")
+    return told
 
 
-def _array_bytes(file: BinaryIO) -> int:
-    version = np.lib.format.read_magic(file)
-    _require(version in ((1, 0), (2, 0)), "an array is of an unknown format")
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+def _header(header: bytes) -> tuple[Header, int]:
+    """Return what a header tells, and how many bytes that takes: a Python literal, after 10 or 12 bytes."""
+    _require(header[:8] in (b"\x93NUMPY\x01\x00", b"\x93NUMPY\x02\x00"), "an array is of an unknown format")
     try:
-        shape, _, dtype = read(file)
-    except (TypeError, SyntaxError, Warning) as error:
+        told = ast.literal_eval(header[10 if header[6] == 1 else 12 :].decode("latin-1"))
+        dtype, shape = np.lib.format.descr_to_dtype(told["descr"]), told["shape"]
+    except (LookupError, MemoryError, RecursionError, SyntaxError, TypeError, ValueError, Warning) as error:
         raise IntegrityError(
             f"not a skops file: an array's header is malformed: {str(error)[:80]}"
         ) from error
     _require(not dtype.hasobject, "an array holds pickled objects")
+    _require(isinstance(shape, tuple) and len(shape) <= _MOST_AXES, "an array's shape is malformed")
     count = 1
     for length in shape:
-        _require(type(length) is int and length >= 0, "an array's shape is malformed")
+        _require(type(length) is int and 0 <= length <= sys.maxsize, "an array's shape is malformed")
         count *= length
     _require(dtype.itemsize > 0 or count <= MOST_VALUES, "an array of nothing is too long")
-    return count * dtype.itemsize
+    return (dtype.str, shape), count * int(dtype.itemsize)
