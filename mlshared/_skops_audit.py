@@ -232,17 +232,23 @@ def _partial_refusal(node: _Node) -> str | None:
 def _tree_refusal(node: _Node, headers: _Headers) -> str | None:
     """Return why a decision tree is refused that would be made wrongly.
 
-    While it is made, and not yet filled, it makes room for its outputs and reads so many numbers of classes.
+    While it is made it makes room for its outputs, reads so many numbers of classes, and takes the lengths of
+    its arrays for granted; `_skops_content` looks at what is in them.
     """
     try:
         _columns, classes, outputs = node["__reduce__"]["args"]["content"]
-        dtype, shape = headers[classes["file"]]
-        plain = (classes["__loader__"], outputs["__loader__"], dtype) == ("NdArrayNode", "JsonNode", "<i8")
-        if plain and 1 <= int(outputs["content"]) <= _MOST_OUTPUTS and shape == (int(outputs["content"]),):
-            return None
+        held = node["content"]["content"]
+        arrays = [classes, held["nodes"], held["values"]]
+        plain = outputs["__loader__"] == "JsonNode" and {each["__loader__"] for each in arrays} == {
+            "NdArrayNode"
+        }
+        (dtype, counted), (_, (many,)), (_, (valued, per, _)) = (headers[each["file"]] for each in arrays)
+        number = int(outputs["content"])
+        if plain and dtype == "<i8" and counted == (number,) and (valued, per) == (many, number):
+            return None if 1 <= number <= _MOST_OUTPUTS else "a decision tree of too many outputs"
     except (LookupError, TypeError, ValueError):
         pass
-    return "a decision tree without a plain number of outputs"
+    return "a decision tree whose arrays do not fit its outputs"
 
 
 def _generator_refusal(node: _Node) -> str | None:

@@ -217,6 +217,9 @@ def tampered() -> Iterator[Case]:
             numbers(owner, "nodes", set_first(10**9), field="feature"),
             BAD,
         )
+        for value in (np.array(3), np.zeros((2, 2)), np.zeros(0)):
+            made = numbers(owner, "nodes", lambda _array, value=value: value)
+            yield f"a {name} of {value.ndim}-dimensional nodes, {value.size} of them", made, NO
     svc = SVC().fit(X, Y)
     for name, change in {
         "_n_support": set_first(10**6), "support_vectors_": lambda a: a[:1], "_dual_coef_": lambda a: a[:, :1],
