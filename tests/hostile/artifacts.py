@@ -55,7 +55,7 @@ def versions() -> list[Published]:
     import trainer
 
     rng = np.random.default_rng(0)
-    x = pd.DataFrame({"a": rng.normal(size=60), "c": rng.choice(["x", "y", "z"], 60)})
+    x = pd.DataFrame({"a": rng.normal(size=60), "c": pd.Categorical(rng.choice(["x", "y", "z"], 60))})
     y = np.where(x.a > 0, "late", "on time")
     columns = make_column_transformer(
         (OneHotEncoder(handle_unknown="ignore"), ["c"]), remainder="passthrough"

@@ -7,13 +7,17 @@ the protocol, generator and tree holes closed since) are written anew here.
 
 import io
 import pickle
+import sys
+import warnings
 import zlib
 from collections.abc import Iterator
 from typing import Any
 
 import joblib
 import numpy as np
+import sklearn
 import skops.io
+import test_names
 from archives import archives, json_depths
 from changes import npy, zipped
 from making import (
@@ -46,6 +50,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
+
+from mlshared._artifact import load_estimator
+from mlshared.errors import MlsharedError
 
 LOADERS = [
     *(
@@ -258,7 +265,35 @@ def tampered() -> Iterator[Case]:
     yield "a private class of scikit-learn", edited(pipeline, private), NO
 
 
+def main() -> int:
+    """Print what is not refused as it must be beside the libraries that are here; 1 with any."""
+    warnings.simplefilter("ignore")
+    for rule in (test_names.test_estimators_are_those_of_this_scikit_learn,
+                 test_names.test_functions_numbers_and_losses_are_those_of_this_numpy_and_scipy):  # fmt: skip
+        rule()
+    wrong = {name: said for name, expected, said in outcomes() if said != expected}
+    print(
+        f"hostile artifacts beside scikit-learn {sklearn.__version__}: {len(wrong)} not refused as they must be {wrong}"
+    )
+    return 1 if wrong else 0
+
+
+def outcomes() -> Iterator[tuple[str, str, str]]:
+    """Yield name, expected error, and what became of each."""
+    for name, data, expected in corpus():
+        try:
+            load_estimator(data)
+        except MlsharedError as error:
+            yield name, expected, type(error).__name__
+        else:
+            yield name, expected, "loaded"
+
+
 def corpus() -> Iterator[Case]:
     """Yield name, bytes and the error's class of each."""
     for family in (pickles, loaders, calls, archives, json_depths, tampered):
         yield from family()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

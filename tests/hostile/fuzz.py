@@ -156,11 +156,13 @@ class Cases:
 def child(seed: int, first: int) -> None:
     """Run cases for ever, one line each; stops by a crash, or with its parent."""
     warnings.simplefilter("ignore")
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # where estimators print that are verbose
     cases = Cases(seed)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
     current = FINDINGS / f"current-{os.getppid()}"
     cases.save = lambda data: void(current.write_bytes(data))
-    print("ready", flush=True)
+    print("ready", file=out, flush=True)
     number = first
     while True:
         faulthandler.dump_traceback_later(SECONDS_EACH, exit=True)
@@ -170,7 +172,7 @@ def child(seed: int, first: int) -> None:
             said = "FOUND " + traceback.format_exc()
             (FINDINGS / f"{seed}-{number}").write_bytes(cases.input)
         faulthandler.cancel_dump_traceback_later()
-        print(json.dumps([number, said]), flush=True)
+        print(json.dumps([number, said]), file=out, flush=True)
         number += 1
 
 
