@@ -9,6 +9,7 @@ process loads and self-tests for itself.
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -44,6 +45,8 @@ TEXTS: Final = frozenset({"category", "text"})
 PLAN_TOLERANCE: Final = 1e-9
 MAPPED_FROM_BYTES: Final = 16 * 1024 * 1024
 ESTIMATOR_TOLERANCE: Final = 1e-6
+# What is JSON takes many times its size in memory.
+MOST_BYTES: Final = {"golden": MAX_ENTRY_BYTES, "categories": 32 * 1024 * 1024}
 SLOWEST_BYTES_PER_SECOND: Final = 1e6
 MANIFEST_SECONDS: Final = 10.0
 
@@ -109,16 +112,29 @@ def check_policy(manifest: Manifest) -> None:
     Raises:
         UnsupportedFormat: If it needs a kind of artifact that is not known here.
         EnvironmentMismatch: If its estimator needs a library that is absent, or another minor release of
-            scikit-learn.
+            scikit-learn; if it is larger than this host's memory.
+        IntegrityError: If a blob is larger than its kind may be.
     """
     kinds = _kinds(manifest)
     for artifact in manifest.artifacts:
+        if artifact.kind in kinds:
+            _check_size(artifact)
         if artifact.required and artifact.kind not in KNOWN_KINDS:
             raise UnsupportedFormat(f"needs an artifact of kind {artifact.kind[:40]!r}: upgrade mlshared")
         if artifact.kind in _artifact.ESTIMATOR_KINDS and "plan" not in kinds:
             _check_libraries(artifact.requires)
     if not kinds & (_artifact.ESTIMATOR_KINDS | {"plan"}):
         raise UnsupportedFormat("has no artifact that this release can predict with: upgrade mlshared")
+
+
+def _check_size(artifact: Artifact) -> None:
+    what = f"its {artifact.kind} takes {artifact.size:,} bytes"
+    most = MOST_BYTES.get(artifact.kind)
+    if most is not None and artifact.size > most:
+        raise IntegrityError(f"{what}, and may have {most:,}")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if artifact.size > memory:
+        raise EnvironmentMismatch(f"{what}, and this host has {memory:,} of memory")
 
 
 def assemble(bundle: Bundle, target: Target, *, features: RowFunction | None, host: Host) -> ModelVersion:
@@ -133,8 +149,7 @@ def assemble(bundle: Bundle, target: Target, *, features: RowFunction | None, ho
             f"expects rows to pass through {manifest.features.name}; "
             f"name it: get_model({manifest.model!r}, features=...)"
         )
-    categories = json.loads(bytes(bundle.blobs["categories"])) if "categories" in bundle.blobs else {}
-    schema = Schema(manifest.fields, manifest.input, categories)
+    schema = Schema(manifest.fields, manifest.input, _categories(bundle.blobs))
     breathe()
     predictor = _predictor(bundle, schema, host)
     breathe()
@@ -249,6 +264,16 @@ def _estimator_predictor(data: bytes, kind: str, schema: Schema, settings: Setti
     estimator = _artifact.load_estimator(data, kind, settings.trusted_types)
     set_one_job(estimator)
     return EstimatorPredictor(estimator, schema)
+
+
+def _categories(blobs: dict[str, bytes | memoryview]) -> dict[str, list[Any]]:
+    try:
+        categories = json.loads(bytes(blobs.get("categories", b"{}")))
+    except (ValueError, RecursionError) as error:
+        raise IntegrityError(f"its categories are no JSON: {str(error)[:120]}") from error
+    if not isinstance(categories, dict) or not all(isinstance(each, list) for each in categories.values()):
+        raise IntegrityError("its categories are no lists")
+    return categories
 
 
 def _golden(blobs: dict[str, bytes | memoryview]) -> bytes:
