@@ -66,6 +66,7 @@ def self_test(answer: Answer, golden: bytes, tolerance: float = 1e-6, *, one: Si
         UnsupportedFormat: If the blob was written by a newer major release.
         IntegrityError: If the blob is malformed or holds no rows.
     """
+    breathe()
     rows, answers, exact = read_golden(golden)
     for method, expected in answers.items():
         wanted = columns(expected)

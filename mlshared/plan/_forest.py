@@ -30,7 +30,7 @@ FEW_TREES: Final = 5  # so many are walked faster in Python, one by one
 TESTS: Final = 16
 FEW_ROWS: Final = 256
 _CHUNK: Final = 2**17  # trees walked at once
-_SMALL_CHUNK: Final = 2**11
+_SMALL_CHUNK: Final = 2**10
 
 
 def forest(step: Step, inputs: tuple[Shape, ...]) -> Compiled:

@@ -330,9 +330,9 @@ def test_after_a_fork(client, shelf, monkeypatch, threshold):
     here, there = fork.Pipe()
     child = fork.Process(target=_asked, args=(model, row, there))
     child.start()
-    assert here.poll(30)
+    assert here.poll(120)
     assert here.recv() == before
-    child.join(30)
+    child.join(120)
     assert child.exitcode == 0
 
 
