@@ -145,20 +145,24 @@ def test_f38_manifests_testify_where_no_host_remembers(place, how):
         place.release(1)
 
 
-def test_f38_an_automatic_release_stops_too(place):
-    """Published, not released, with the mend as the reason; a first release is none either."""
+@pytest.mark.parametrize("how", ["expired", "restored"])
+def test_f38_an_automatic_release_stops_too(place, how):
+    """Published, not released, with the mend as the reason, though a hold came back too; a first release is none."""
+    trainer.hold(NAME, store=place.url)
+    shutil.copytree(place.releases, place.backup, dirs_exist_ok=True)
+    trainer.hold(NAME, store=place.url)
     candidate = place.publish_another()
-    place.lose("expired")
+    place.lose(how)
     place.forget()
     with opened(place.url) as store:
         verdict = release_automatically(
             store, candidate.entry.store, candidate, "production", lambda _: (Check("c", True, ""),)
         )
-        assert not verdict.released
-        assert "trainer recover cancer --past 3" in verdict.reason
+        assert (verdict.released, verdict.on_hold) == (False, False)
+        assert "trainer recover cancer --past 5" in verdict.reason
         with pytest.raises(LogLost):
             trainer._release.release_first(store, candidate.entry.store, candidate, "production", reason="")
-    assert place.log() == []
+    assert [e.number for e in place.log()] == ([] if how == "expired" else [1, 2, 3, 4])
 
 
 @pytest.mark.parametrize("how", ["expired", "restored"])
