@@ -395,7 +395,7 @@ class Race:
         self.opened = {}
         self.outcomes = set()
         monkeypatch.setattr(_writing, "open_objects", lambda url, _options: self.opened[url])
-        monkeypatch.setattr(_writing, "seen_from", lambda _url: NOTHING_SEEN)
+        monkeypatch.setattr(_writing, "seen_from", lambda _url, _options: NOTHING_SEEN)
         monkeypatch.setattr(_collect, "KEEP_RELEASES", 1)
 
     def collector(self, objects):

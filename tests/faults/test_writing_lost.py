@@ -277,6 +277,16 @@ def test_f38_a_cache_folder_that_cannot_be_used_breaks_nothing(place, trouble, m
     assert [e.version for e in place.log()] == [1, 2, 3, 1, 2]
 
 
+def test_f38_a_copy_of_a_store_is_another_place(place, tmp_path):
+    """Made to try things out: what happens there is no witness against the store it was copied from."""
+    copy = str(tmp_path / "copy")
+    shutil.copytree(place.folder, copy)
+    for _ in range(3):
+        trainer.hold(NAME, store=copy)
+    assert place.release(1).number == 4
+    assert trainer.hold(NAME, store=f"{copy}/../copy").number == 7
+
+
 def test_f38_a_model_that_was_never_released_is_no_loss(place):
     """Nor is an alias that is new: nobody testifies against them."""
     assert place.release(1, alias="staging").number == 1
