@@ -254,9 +254,9 @@ def test_f15_eight_processes_publish_twenty_times_each(place, tmp_path):
 def test_f15_three_processes_publish_the_whole_way(place, tmp_path):
     """With reading back in a clean interpreter each time; one of them gets the first release, no other."""
     url, options = place
-    printed = racing.race(racing.FULL, [(url, options, me, 2) for me in range(3)], tmp_path)
+    printed = racing.race(racing.FULL, [(url, options, me, 1) for me in range(3)], tmp_path)
     versions = sorted(number for out in printed for number in out[::2])
-    assert versions == [1, 2, 3, 4, 5, 6]
+    assert versions == [1, 2, 3]
     released = [version for out in printed for version, was in zip(out[::2], out[1::2], strict=True) if was]
     assert [e.version for e in trainer.history(MODEL, store=url, storage_options=options)] == released
     assert len(released) == 1
@@ -465,7 +465,7 @@ def test_f40_a_new_required_field_is_never_released_by_itself(shelf, tmp_path, c
     X, y = load_breast_cancer(as_frame=True, return_X_y=True)
     X = X[[*shelf.rows[0], "worst texture"]]
     wider = LogisticRegression(max_iter=10_000).fit(X, y)
-    with Client(url, poll_seconds=0) as client:
+    with Client(url, poll_seconds=0, cache_dir=str(tmp_path / "app")) as client:
         app = client.model("cancer")
         assert app.predict(shelf.rows[0]) in {0, 1}
         made = trainer.publish(wider, X, y, name="cancer", store=url, release="production")
