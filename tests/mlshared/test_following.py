@@ -6,15 +6,16 @@ from datetime import timedelta
 import pytest
 from entries import NOON, STORE_ID, founded, manifest, put, release
 
-from mlshared._alias_log import CONFIRM_SECONDS, VOID_AFTER_LOOKS, AliasLog, accepts
+from mlshared._alias_log import CONFIRM_SECONDS, AliasLog, accepts
 from mlshared._cache import open_cache
 from mlshared._following import follow
+from mlshared._looks import VOID_AFTER_LOOKS
 from mlshared._objects import open_objects
 from mlshared._ref import parse_ref
 from mlshared.errors import AccessDenied, IntegrityError, NotPublished, StorageError, UnsupportedFormat
 from mlshared.manifest import Release as Entry
 from mlshared.manifest import parse, to_bytes
-from mlshared.store import Store, release_key
+from mlshared.store import Store, release_key, version_key
 
 REF = parse_ref("flights")
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
@@ -364,10 +365,84 @@ def test_latest_in_other_processes(store, cache):
 
 
 def test_nothing_published(store, cache):
-    """The latest of nothing is nothing, until there is something."""
+    """The latest of nothing is NotPublished, until there is something."""
+    log = following(cache, "flights@latest")
+    with pytest.raises(NotPublished, match="no version of flights"):
+        log.look(store)
+    put(store, manifest(1))
+    log.look(store)
+    assert log.targets[0].version == 1
+
+
+def spoil_version(store, number, raw=b"garbage"):
+    store.objects.create(version_key("flights", number), raw, timeout=10)
+
+
+def test_the_latest_is_found_above_and_below_what_is_void(store, cache):
+    """A manifest that cannot be read is passed by: downwards at the start, upwards after three looks."""
+    put(store, manifest(1))
+    spoil_version(store, 2)
     log = following(cache, "flights@latest")
     log.look(store)
-    assert log.targets == ()
+    assert log.targets[0].version == 1
+    put(store, manifest(3))
+    for look in range(1, VOID_AFTER_LOOKS + 1):
+        log.look(store)
+        assert log.targets[0].version == (3 if look == VOID_AFTER_LOOKS else 1)
+    assert log.problem is None
+    log.remember()
+    other = following(cache, "flights@latest")
+    other.rescan()
+    assert other.targets[0].version == 3
+    assert [target.version for target in log.targets] == [3, 1]
+
+
+def test_the_latest_in_a_newer_format_is_waited_for(store, cache):
+    """It is no void: whoever upgrades reads it, and versions do not go back because others did not."""
+    put(store, manifest(1))
+    log = following(cache, "flights@latest")
+    log.look(store)
+    spoil_version(store, 2, to_bytes(manifest(2, format="2.0")))
+    for _ in range(VOID_AFTER_LOOKS + 1):
+        log.look(store)
+    assert isinstance(log.problem, UnsupportedFormat)
+    assert log.targets[0].version == 1
+
+
+class Counted:
+    """A store's objects that answer so many gets, and then no more."""
+
+    def __init__(self, objects):
+        self._objects = objects
+        self.left = 0
+
+    def __getattr__(self, name):
+        return getattr(self._objects, name)
+
+    def get(self, key, **options):
+        if self.left == 0:
+            raise StorageError("out of time")
+        self.left -= 1
+        return self._objects.get(key, **options)
+
+
+def test_a_moment_in_a_long_log_is_found_over_several_looks(store, cache):
+    """Each look goes on where the last one ran out of time; times that do not rise are no matter."""
+    entries = chain(1)
+    for number in range(2, 10):
+        minutes = 60 if number > 2 else -60
+        at = NOON + timedelta(minutes=minutes)
+        entries.append(release(number, prev=entries[-1], version=number, created_at=at))
+    put(store, *entries)
+    objects = Counted(store.objects)
+    log = following(cache, f"flights@{NOON:%Y-%m-%dT%H:%MZ}")
+    for _ in range(2):
+        objects.left = 3
+        with pytest.raises(StorageError):
+            log.look(Store(objects))
+    objects.left = 3
+    log.look(Store(objects))
+    assert [target.version for target in log.targets] == [2]
 
 
 @pytest.mark.parametrize(("minutes", "version"), [(0, 1), (5, 1), (10, 2), (60, 2)])

@@ -15,7 +15,7 @@ from mlshared._cache import open_cache
 from mlshared._load import Host
 from mlshared._objects import open_objects
 from mlshared._ref import parse_ref
-from mlshared._refresh import Refresher, decide
+from mlshared._refresh import APART_SECONDS, Refresher, decide
 from mlshared._target import Target
 from mlshared.errors import (
     AccessDenied,
@@ -225,16 +225,21 @@ def test_trouble_that_is_over_is_forgotten(process, url, tmp_path):
 
 
 def test_flipped_bytes(process, url):
-    """A blob that holds other bytes than its manifest names is quarantined; the version in force stays."""
+    """A blob that holds other bytes than its manifest names is quarantined at the third look; not before."""
     here = process()
+    now = [0.0]
+    here.refresher._verdicts._clock = lambda: now[0]
     here.tick()
     flip = lambda kind, data: bytes([data[0] ^ 1]) + data[1:] if kind == "plan" else data  # noqa: E731
     add_version(url, like=2, version=4, blobs=flip)
     release(url, 4)
-    with pytest.raises(IntegrityError, match="does not hold the bytes"):
-        here.refresh()
+    for looks in range(4):
+        assert (4 in here.status().quarantined) == (looks == 3)
+        with pytest.raises(IntegrityError, match="does not hold the bytes"):
+            here.refresh()
+        now[0] += APART_SECONDS
     assert here.version == 1
-    assert 4 in here.status().quarantined
+    assert [event.version for event in here.told(VersionQuarantined)] == [4]
 
 
 def test_another_manifest_than_was_released(process, url, tmp_path):
