@@ -34,6 +34,8 @@ def _beside(name: str) -> Any:
 
 wire = _beside("wire")
 make_shelf = _beside("shelf").make_shelf
+for _name in ("entries", "process"):
+    _beside(_name)
 
 
 @dataclass(frozen=True)

@@ -738,65 +738,6 @@ def test_evicting_drops_unkept_blobs_from_memory(tmp_path):
 
 # Processes.
 
-KILLED_AT_EVERY_LINE = """
-def work():
-    cache = open_cache(folder, max_bytes=0)
-    log = cache.log(STORE, "flights", "production")
-    with log.try_lock() as free:
-        assert free
-        cache.put(SHA, DATA)
-        log.remember(1, b"entry")
-        log.quarantine("k", "why")
-        log.touch_checked()
-    cache.evict({SHA})
-
-def kill_at(n):
-    seen = 0
-    def trace(frame, event, argument):
-        nonlocal seen
-        if not frame.f_code.co_filename.endswith(("_disk.py", "_folder.py")):
-            return None
-        if event == "line":
-            seen += 1
-            if seen == n:
-                os.kill(os.getpid(), signal.SIGKILL)
-        return trace
-    sys.settrace(trace)
-
-import shutil
-n, killed = 1, True
-while killed:
-    pid = os.fork()
-    if pid == 0:
-        kill_at(n)
-        work()
-        os._exit(0)
-    status = os.waitpid(pid, 0)[1]
-    killed = os.WIFSIGNALED(status)
-    assert killed or status == 0, status
-    cache = open_cache(folder, max_bytes=10**9)
-    log = cache.log(STORE, "flights", "production")
-    assert cache.blob(SHA, len(DATA)) in (None, DATA), n
-    assert log.entry(1) in (None, b"entry"), n
-    assert log.quarantined() in ({}, {"k": "why"}), n
-    if log.checked_age() is not None:
-        assert log.entry(1) == b"entry", n
-    work()
-    assert (cache.blob(SHA, len(DATA)), log.entry(1), log.quarantined()) == (DATA, b"entry", {"k": "why"}), n
-    assert cache.problem is None
-    shutil.rmtree(folder)
-    n += 1
-print(n)
-"""
-
-
-@pytest.mark.slow
-def test_killed_at_every_line_next_start_is_clean(folder):
-    """After kill -9 at any line, whatever is there is whole, and the same work succeeds at once."""
-    (steps,) = said(child(KILLED_AT_EVERY_LINE, folder))
-    assert steps > 100
-
-
 RACE = """
 cache = open_cache(folder, max_bytes=10**9)
 log = cache.log(STORE, "flights", "production")

@@ -157,17 +157,6 @@ def test_other_processes_hear_of_entries(store, cache):
     assert other.targets == one.targets
 
 
-def test_a_log_never_goes_backwards(store, cache):
-    """A store whose log ends before what was accepted is refused; what was accepted stays."""
-    put(store, chain(1)[0])
-    log = following(cache)
-    cache.log(STORE_ID, "flights", "production").remember(5, to_bytes(release(5, manifest_sha256=B)))
-    log.rescan()
-    with pytest.raises(StorageError, match="ends before entry 5"):
-        log.look(store)
-    assert log.head.entry.number == 5
-
-
 def test_floor(store, cache):
     """Entries below the floor are not accepted, and the error names both numbers."""
     entries = chain(3)
@@ -182,23 +171,6 @@ def test_floor(store, cache):
 
 def spoil(store, number, raw=b"{}"):
     store.objects.create(release_key("flights", "production", number), raw, timeout=5)
-
-
-def test_a_bad_entry_is_void_after_three_looks(store, cache):
-    """A bad object is a problem, is asked for again, and does not freeze the alias for ever."""
-    first = release(1)
-    put(store, first)
-    log = following(cache)
-    log.look(store)
-    spoil(store, 2)
-    put(store, release(3, prev=first, version=3, manifest_sha256=C))
-    for _ in range(VOID_AFTER_LOOKS - 1):
-        log.look(store)
-        assert isinstance(log.problem, IntegrityError)
-        assert log.head.entry.number == 1
-    log.look(store)
-    assert log.head.entry.number == 3
-    assert log.problem is None
 
 
 def test_a_newer_format_is_waited_for(store, cache):
@@ -230,23 +202,6 @@ def test_an_entry_of_another_store_is_refused(store, cache):
     with pytest.raises(IntegrityError, match=r"another place.*store_id"):
         log.look(store)
     assert log.head is None
-
-
-def test_an_entry_that_follows_a_head_that_is_gone(tmp_path, cache):
-    """A log that lost the accepted entry is an outage, and newer entries are followed all the same."""
-    store = founded(open_objects(str(tmp_path / "models")))
-    first, second = chain(2)
-    put(store, first)
-    now = [0.0]
-    log = AliasLog(STORE_ID, REF, cache.log(STORE_ID, "flights", "production"), clock=lambda: now[0])
-    log.look(store)
-    (tmp_path / "models" / release_key("flights", "production", 1)).unlink()
-    now[0] = CONFIRM_SECONDS + 1
-    with pytest.raises(StorageError, match="gone"):
-        log.look(store)
-    put(store, second)
-    log.look(store)
-    assert log.head.entry.number == 2
 
 
 @pytest.mark.parametrize(("change", "error"), [(None, "gone"), (b"other", "replaced")])
