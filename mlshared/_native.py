@@ -80,9 +80,17 @@ def start_thread(run: Callable[[], None], *, name: str) -> Thread:
     """
     if is_patched():
         return _Started(run)
-    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread = _Thread(target=run, name=name, daemon=True)
     thread.start()
     return thread
+
+
+class _Thread(threading.Thread):
+    """A thread that ends in silence also where its process was patched after it had begun."""
+
+    def _delete(self) -> None:
+        with suppress(KeyError):  # it is then looked for under a greenlet's number
+            super()._delete()  # type: ignore[misc]
 
 
 class _Started:
