@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -791,6 +791,17 @@ def test_lock_is_held_by_one_process(folder):
     holder.communicate()
     with log.try_lock() as free:
         assert free
+
+
+def test_slots_for_loading_are_a_fourth_of_the_processors(folder, monkeypatch):
+    """So many hold one at a time, in whatever process; the next is told so at once, and gets one that is let go."""
+    for processors, slots in [(None, 1), (1, 1), (7, 1), (8, 2)]:
+        monkeypatch.setattr(os, "cpu_count", lambda count=processors: count)
+        caches = [opened(folder) for _ in range(slots + 1)]
+        with ExitStack() as held:
+            assert [held.enter_context(cache.load_slot()) for cache in caches] == [True] * slots + [False]
+        with caches[-1].load_slot() as free:
+            assert free
 
 
 def test_stopped_holder_keeps_nobody_waiting(folder):
