@@ -16,6 +16,9 @@ from mlshared._schema import Schema
 from mlshared.errors import InputError
 
 Row = dict[str, Any]
+
+# How scikit-learn refuses rows. IndexError: CategoricalNB looks a category up by its number.
+REFUSALS: Final = (ValueError, OverflowError, IndexError)
 # A process with another id was forked from the one that imported this.
 _IMPORTED_IN: Final = os.getpid()
 
@@ -50,7 +53,7 @@ class EstimatorPredictor:
     def _ask(self, method: str, x: Any) -> Any:
         try:
             return getattr(self.estimator, method)(x)
-        except ValueError as error:
+        except REFUSALS as error:
             if isinstance(error, InputError):
                 raise
             reason = (str(error).splitlines() or ["refused"])[0]

@@ -34,13 +34,6 @@ _WIDEST_NULLABLE: Final = "Float64"
 _WIDEST_ARROW: Final = "double[pyarrow]"
 
 
-def is_table(x: Any) -> bool:
-    """Return whether ``x`` is for `table`: a DataFrame, Series, array, or another library's like of them."""
-    if isinstance(x, np.ndarray) or _is_pandas(x, "DataFrame") or _is_pandas(x, "Series"):
-        return True
-    return hasattr(x, "to_pandas") or hasattr(x, "toarray")
-
-
 def frame(rows: Rows, schema: Schema) -> Any:
     """Return checked rows as the fitted estimator expects them.
 

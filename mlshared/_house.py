@@ -1,15 +1,15 @@
 """What a process keeps for one model: the version before for a while, and its blobs on the disk.
 
-Versions are dropped here, on the refresh thread, so that freeing a large one never falls into a request.
+What was replaced is in `_replaced`; it is dropped on the refresh thread.
 """
 
 import time
 from typing import Final
 
 from mlshared._load import Host
+from mlshared._replaced import Replaced
 from mlshared._version import ModelVersion
 
-KEEP_OLD_SECONDS: Final = 60.0
 TOUCH_SECONDS: Final = 600.0
 
 
@@ -24,12 +24,12 @@ class House:
     def __init__(self, host: Host, ref: str) -> None:
         self._host = host
         self._ref = ref
-        self._old: list[tuple[float, ModelVersion]] = []
+        self._replaced = Replaced()
         self._touched = time.monotonic()
 
-    def retire(self, version: ModelVersion) -> None:
-        """Keep a version that is no longer in force for those who still ask it."""
-        self._old.append((time.monotonic() + KEEP_OLD_SECONDS, version))
+    def swapped(self, previous: ModelVersion | None, mapped: memoryview | None) -> None:
+        """Take over a version that was just replaced, for those who still ask it; see `Replaced.swapped`."""
+        self._replaced.swapped(previous, mapped)
 
     def keep(self, version: ModelVersion) -> None:
         """Mark a version's blobs as in use, and let the cache drop what nobody uses."""
@@ -41,9 +41,8 @@ class House:
 
     def tidy(self, in_force: ModelVersion | None) -> None:
         """Drop what was kept long enough; say now and again that the rest is in use."""
-        now = time.monotonic()
-        self._old = [(until, version) for until, version in self._old if until > now]
-        if now - self._touched > TOUCH_SECONDS and in_force is not None:
+        self._replaced.let_go()
+        if time.monotonic() - self._touched > TOUCH_SECONDS and in_force is not None:
             self.keep(in_force)
 
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import platform
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mlshared import _artifact, _selftest
+from mlshared._breath import breathe
 from mlshared._cache import Cache
 from mlshared._envelope import MAX_ENTRY_BYTES
 from mlshared._estimator import EstimatorPredictor, set_one_job
@@ -60,6 +61,7 @@ class Host:
         cache: What this host already has.
         hook: Who is told.
         gate: Held while libraries are imported.
+        wake: Has the refresh thread look at once.
         in_use: The blobs of every model in force here, by ref.
     """
 
@@ -68,6 +70,7 @@ class Host:
     cache: Cache
     hook: Hook
     gate: AbstractContextManager[None] = field(default_factory=nullcontext)
+    wake: Callable[[], None] = lambda: None
     in_use: dict[str, set[str]] = field(default_factory=dict)
 
     def close(self) -> None:
@@ -121,9 +124,7 @@ def check_policy(manifest: Manifest) -> None:
         raise UnsupportedFormat("has no artifact that this release can predict with: upgrade mlshared")
 
 
-def assemble(
-    bundle: Bundle, target: Target, *, features: RowFunction | None, settings: Settings
-) -> ModelVersion:
+def assemble(bundle: Bundle, target: Target, *, features: RowFunction | None, host: Host) -> ModelVersion:
     """Return a version that answers its golden rows as it did at publish.
 
     Raises:
@@ -137,7 +138,7 @@ def assemble(
         )
     categories = json.loads(bytes(bundle.blobs["categories"])) if "categories" in bundle.blobs else {}
     schema = Schema(manifest.fields, manifest.input, categories)
-    predictor = _predictor(bundle, schema, settings)
+    predictor = _predictor(bundle, schema, host)
     version = ModelVersion(
         manifest=manifest,
         manifest_sha256=bundle.stored.sha256,
@@ -152,8 +153,23 @@ def assemble(
     if features is not None and manifest.features is not None:
         _selftest.check_features(version.checked, golden)
     tolerance = ESTIMATOR_TOLERANCE if version.plan is None or version.plan.single else PLAN_TOLERANCE
-    _selftest.self_test(version.answer, golden, tolerance)
+    _selftest.self_test(_answers(version), golden, tolerance)
     return version
+
+
+def _answers(version: ModelVersion) -> _selftest.Answer:
+    """Return what answers raw rows for a self-test; a plan walks them once for all its methods."""
+    plan = version.plan
+    if plan is None:
+        return version.answer
+    known: dict[str, Any] = {}
+
+    def answer(method: str, rows: list[Any]) -> Any:
+        if not known:
+            known.update(plan.every([version.checked(row) for row in rows]))
+        return known[method]
+
+    return answer
 
 
 def fill_estimator(host: Host, version: ModelVersion) -> None:
@@ -201,15 +217,17 @@ def _loaded_estimator(host: Host, version: ModelVersion) -> EstimatorPredictor:
     return predictor
 
 
-def _predictor(bundle: Bundle, schema: Schema, settings: Settings) -> PlanPredictor | EstimatorPredictor:
+def _predictor(bundle: Bundle, schema: Schema, host: Host) -> PlanPredictor | EstimatorPredictor:
     if "plan" in bundle.blobs:
         plan = load_plan(bundle.blobs["plan"])
         lacking = set(bundle.manifest.methods) - set(plan.methods)
         if lacking or not _read_as_checked(plan, schema):
             raise IntegrityError("the plan does not answer what the manifest says it does")
-        return PlanPredictor(plan, schema, LazyEstimator(), min_rows=settings.estimator_min_rows)
+        return PlanPredictor(
+            plan, schema, LazyEstimator(host.wake), min_rows=host.settings.estimator_min_rows
+        )
     kind = next(kind for kind in sorted(_artifact.ESTIMATOR_KINDS) if kind in bundle.blobs)
-    return _estimator_predictor(bytes(bundle.blobs[kind]), kind, schema, settings)
+    return _estimator_predictor(bytes(bundle.blobs[kind]), kind, schema, host.settings)
 
 
 def _read_as_checked(plan: Plan, schema: Schema) -> bool:
@@ -320,6 +338,7 @@ def _installed(folders: Iterable[str]) -> list[str]:
     """Return the distributions in these folders by the names of their metadata, which tell their versions."""
     found: set[str] = set()
     for folder in folders:
+        breathe()
         with suppress(OSError):
             names = [path.name for path in Path(folder or ".").iterdir()]
             found.update(name for name in names if name.endswith((".dist-info", ".egg-info")))

@@ -11,7 +11,7 @@ loaded in turn, a few at a time on a host. A plan is small, or mapped, and waits
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, NamedTuple
 
 from mlshared import _load
 from mlshared._artifact import ESTIMATOR_KINDS
@@ -24,6 +24,13 @@ from mlshared.errors import ArtifactError
 from mlshared.manifest import Manifest
 
 LONGEST_TURN_SECONDS: Final = 120.0
+
+
+class Loaded(NamedTuple):
+    """A version that may serve, and its plan's file where that is mapped."""
+
+    version: ModelVersion
+    mapped: memoryview | None
 
 
 class Loader:
@@ -56,7 +63,7 @@ class Loader:
 
     def load(
         self, target: Target, key: str, *, features: RowFunction | None, patience_seconds: float
-    ) -> ModelVersion | None:
+    ) -> Loaded | None:
         """Return a version that may serve, or None while others of this host load theirs.
 
         Args:
@@ -82,16 +89,16 @@ class Loader:
             bundle = bundle or _load.fetch(host, *place, target)
             self.fetching = False
             with self._crashes.loading(key), self._host.gate:
-                return _load.assemble(bundle, target, features=features, settings=self._host.settings)
+                version = _load.assemble(bundle, target, features=features, host=self._host)
+        plan = bundle.blobs.get("plan")
+        return Loaded(version, plan if isinstance(plan, memoryview) else None)
 
     def fill(self, version: ModelVersion, key: str) -> None:
-        """Load the estimator of a version with a plan, if somebody has asked for it.
+        """Load the estimator of a version with a plan, for who has asked for it.
 
         Raises:
             MlsharedError: If it cannot be loaded here; the plan goes on answering.
         """
-        if not _load.wants_estimator(version):
-            return
         key = f"{key}-estimator"
         if self._crashes.weight(key) >= CONDEMNED:
             error = ArtifactError(

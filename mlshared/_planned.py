@@ -23,13 +23,24 @@ ESTIMATOR_SECONDS: Final = 120.0
 
 
 class LazyEstimator:
-    """The estimator of a version that has a plan: loaded by the refresh thread once somebody wants it."""
+    """The estimator of a version that has a plan: loaded by the refresh thread once somebody wants it.
 
-    def __init__(self) -> None:
+    Args:
+        wake: Has the refresh thread look at once, not at its next tick.
+    """
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
         self.wanted = False
         self.predictor: Predictor | None = None
         self.problem: Exception | None = None
         self._settled = Flag()
+
+    def want(self) -> None:
+        """Ask for it, unless it is known that it cannot be had."""
+        if self.problem is None and not self.wanted:
+            self.wanted = True
+            self._wake()
 
     def settle(self, *, predictor: Predictor | None = None, problem: Exception | None = None) -> None:
         """Note that it is loaded, or why it cannot be."""
@@ -44,7 +55,7 @@ class LazyEstimator:
             MlsharedError: If it cannot be, or is not in time.
         """
         if self.predictor is None:
-            self.wanted = self.problem is None
+            self.want()
             self._settled.wait(seconds)
         if self.problem is not None:
             raise self.problem
@@ -88,10 +99,10 @@ class PlanPredictor:
 
     def table(self, method: str, table: Any) -> Any:
         """Return the answer to a user's table, checked first."""
-        if len(table) >= self._min_rows:
+        if _height(table) >= self._min_rows:
             if self.lazy.predictor is not None:
                 return self.lazy.predictor.table(method, table)
-            self.lazy.wanted = self.lazy.problem is None
+            self.lazy.want()
         return self.plan.run(method, self._columns(_frames.columns(table, self._schema)))
 
     def _columns(self, checked: dict[str, Any]) -> dict[str, Any]:
@@ -106,6 +117,11 @@ class PlanPredictor:
             else:
                 columns[field.name] = [None if is_missing(value) else value for value in column.tolist()]
         return columns
+
+
+def _height(table: Any) -> int:
+    shape = getattr(table, "shape", ())
+    return shape[0] if isinstance(shape, tuple) and shape else 0
 
 
 def _numbers(column: Any) -> Any:

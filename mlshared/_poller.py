@@ -155,6 +155,7 @@ class Poller:
     def _run(self) -> None:
         self._native_id = threading.get_native_id()
         try:
+            self._run_jobs(0.0)  # whoever started the thread for a job waits for that, not for a tick
             while not self.stopped:
                 wait = 1.0
                 try:

@@ -14,13 +14,16 @@ or not at all where trying again cannot help.
 import random
 import time
 from collections.abc import Collection
+from contextlib import nullcontext
+from functools import partial
 from typing import Final
 
+from mlshared._breath import giving_way
 from mlshared._features import source_sha256
 from mlshared._following import follow
 from mlshared._house import House
-from mlshared._load import Host, fingerprint
-from mlshared._loader import Loader
+from mlshared._load import Host, fingerprint, wants_estimator
+from mlshared._loader import Loaded, Loader
 from mlshared._native import sleep
 from mlshared._notes import Notes
 from mlshared._ref import Ref
@@ -89,7 +92,7 @@ class Refresher:
         self._follower: Follower = follow(store_id, ref, self._log, floor=floor)
         self._verdicts = Verdicts(
             self._log,
-            fingerprint(model.features, settings.trusted_types),
+            partial(fingerprint, model.features, settings.trusted_types),
             apart=0.8 * settings.poll_interval or APART_SECONDS,
             tell=lambda version, reason: host.hook(VersionQuarantined(str(ref), version, reason)),
         )
@@ -155,6 +158,10 @@ class Refresher:
         )
 
     def _cycle(self, *, now: bool) -> None:
+        with nullcontext() if self.model.loaded is None else giving_way():
+            self._run_cycle(now=now)
+
+    def _run_cycle(self, *, now: bool) -> None:
         self._follower.rescan()
         if now or self._look_is_due():
             self._look(now=now)
@@ -281,23 +288,22 @@ class Refresher:
         for target in self._to_try():
             key, started = self._verdicts.key(target), time.monotonic()
             try:
-                version = self._loader.load(
+                loaded = self._loader.load(
                     target, key, features=self.model.features, patience_seconds=patience
                 )
             except Exception as error:  # noqa: BLE001 - code of an estimator's or the app's may raise anything
                 self._failed(target, error)
                 continue
-            if version is None:
+            if loaded is None:
                 self._notes.waits(f"version {target.version}: waits while others of this host load theirs")
             else:
-                self._swap(version, time.monotonic() - started)
+                self._swap(loaded, time.monotonic() - started)
             return
 
-    def _swap(self, version: ModelVersion, seconds: float) -> None:
-        previous = self.model.loaded
-        if previous is not None:
-            self._house.retire(previous)
+    def _swap(self, loaded: Loaded, seconds: float) -> None:
+        previous, version = self.model.loaded, loaded.version
         self.model.swap(version)
+        self._house.swapped(previous, loaded.mapped)
         self._verdicts.forgive()
         self._notes.clear()
         self._follower.remember()
@@ -316,7 +322,7 @@ class Refresher:
 
     def _fill_estimator(self) -> None:
         version = self.model.loaded
-        if version is not None:
+        if version is not None and wants_estimator(version):
             try:
                 self._loader.fill(
                     version, self._verdicts.key(Target(version.version, version.manifest_sha256))

@@ -15,6 +15,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Final
 
 from mlshared._cache import CachedLog
@@ -42,7 +43,7 @@ class Verdicts:
 
     Args:
         log: Where quarantines are kept for the next process.
-        fingerprint: Of everything that decides whether a failure repeats.
+        fingerprint: Returns one of everything that decides whether a failure repeats; asked for when first needed.
         apart: Seconds between two looks at the store that count as two.
         tell: Is given version and reason of each version that is quarantined here.
         clock: Monotonic seconds.
@@ -51,7 +52,7 @@ class Verdicts:
     def __init__(
         self,
         log: CachedLog,
-        fingerprint: str,
+        fingerprint: Callable[[], str],
         *,
         apart: float,
         tell: Callable[[int, str], None],
@@ -59,7 +60,7 @@ class Verdicts:
     ) -> None:
         self.quarantined: dict[int, str] = {}
         self._log = log
-        self._fingerprint = fingerprint
+        self._fingerprint = cache(fingerprint)
         self._apart = apart
         self._tell = tell
         self._clock = clock
@@ -72,7 +73,7 @@ class Verdicts:
         kept = self._log.quarantined()
         aside = set()
         for target in targets:
-            if (reason := kept.get(self.key(target))) is not None:
+            if kept and (reason := kept.get(self.key(target))) is not None:
                 self.quarantined[target.version] = reason
             elif self._log.crashes.weight(self.key(target)) >= CONDEMNED:
                 self._condemn(target, "processes of this host died while they loaded it")
@@ -106,7 +107,7 @@ class Verdicts:
 
     def key(self, target: Target) -> str:
         """Return the name of a version in this environment; fit for a file's name."""
-        return hashlib.sha256(f"{target.manifest_sha256} {self._fingerprint}".encode()).hexdigest()
+        return hashlib.sha256(f"{target.manifest_sha256} {self._fingerprint()}".encode()).hexdigest()
 
     def _condemn(self, target: Target, reason: str) -> None:
         self.quarantined[target.version] = reason

@@ -105,11 +105,12 @@ def log_event(event: Event) -> None:
             )
         case RefreshFailed():
             what = "the store" if event.version is None else f"version {event.version}"
+            kept = "nothing is" if event.serving is None else f"version {event.serving} stays"
             logger.warning(
-                "%s: %s could not be used, version %s stays in force: %s: %s",
+                "%s: %s could not be used, %s in force: %s: %s",
                 event.ref,
                 what,
-                event.serving,
+                kept,
                 type(event.error).__name__,
                 event.error,
             )

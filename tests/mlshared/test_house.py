@@ -1,8 +1,5 @@
 """What a process keeps for one model, and for how long."""
 
-import gc
-import weakref
-
 import pytest
 from process import Process
 
@@ -16,20 +13,15 @@ def here(shelf, tmp_path):
     return here
 
 
-def test_an_old_version_is_dropped_after_a_while(here, monkeypatch):
-    """For a minute it is kept, so that who still asks it does not free it; then the refresh thread drops it."""
-    first = weakref.ref(here.model.loaded)
-    now = [_house.time.monotonic()]
-    monkeypatch.setattr(_house.time, "monotonic", lambda: now[0])
-    here.refresher._house.retire(here.model.loaded)
-    here.model.swap(None)
-    gc.collect()
-    here.refresher._house.tidy(None)
-    assert first() is not None
-    now[0] += _house.KEEP_OLD_SECONDS + 1
-    here.refresher._house.tidy(None)
-    gc.collect()
-    assert first() is None
+def test_what_was_replaced_is_let_go(here, monkeypatch):
+    """After a while, on the refresh thread, by the tick."""
+    here.refresher._house.swapped(here.model.loaded, None)
+    (kept,) = here.refresher._house._replaced._old
+    here.tick()
+    assert here.refresher._house._replaced._old == [kept]
+    monkeypatch.setattr(here.refresher._house._replaced, "_clock", lambda: kept.until)
+    here.tick()
+    assert here.refresher._house._replaced._old == []
 
 
 def test_blobs_in_use_are_touched_now_and_again(here, tmp_path, monkeypatch):

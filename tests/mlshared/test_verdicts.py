@@ -50,7 +50,7 @@ def verdicts(log, now, fingerprint="here", told=None):
         if told is not None:
             told.append((version, reason))
 
-    return Verdicts(log, fingerprint, apart=APART, tell=tell, clock=lambda: now[0])
+    return Verdicts(log, lambda: fingerprint, apart=APART, tell=tell, clock=lambda: now[0])
 
 
 def failed(verdicts, target, error):
@@ -130,3 +130,17 @@ def test_backoff_grows_to_its_limit(failures):
     assert min(waits) >= 0.5
     assert max(waits) <= min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(failures, 30))
     assert len(set(waits)) > 50
+
+
+def test_the_environment_is_looked_up_once(log, now):
+    """When it is first needed, not when a process starts."""
+    asked = []
+    here = Verdicts(
+        log, lambda: asked.append(True) or "here", apart=APART, tell=lambda *_: None, clock=lambda: now[0]
+    )
+    assert not asked
+    for _ in range(2):
+        assert here.set_aside([TARGET, OTHER]) == set()
+    failed(here, TARGET, SelfTestFailed("row 0"))
+    assert here.set_aside([TARGET]) == {TARGET.manifest_sha256}
+    assert len(asked) == 1
