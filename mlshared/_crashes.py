@@ -105,9 +105,8 @@ class Crashes:
     def weight(self, key: str) -> int:
         """Return what the deaths of the last hour weigh; from `CONDEMNED` on, it is not to be loaded again."""
         loading, deaths = f"{self._place}/loading/{key}", f"{self._place}/deaths/{key}"
-        now = here()
         for name, file in self._folder.kept(loading).items():
-            mark = Mark.read(name)
+            mark, now = Mark.read(name), here()
             if mark is not None and self._is_gone(mark, now, f"{loading}/{name}", file.age):
                 weight = weigh(mark, now, death_signal(mark.pid, mark.started))
                 if weight:

@@ -378,36 +378,30 @@ def test_f26_a_library_that_is_not_here(process, url, right, requires, message):
     assert (here.version, here.status().state) == (5, "serving")
 
 
+@pytest.fixture(scope="module")
+def deadly_models(shelf, tmp_path_factory):
+    """The shelf, and version 4 in force: an estimator of a type of the app's own; see deadly.py."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    try:
+        import deadly  # noqa: PLC0415
+    finally:
+        sys.path.pop(0)
+    return deadly.released(shelf, tmp_path_factory.mktemp("deadly") / "models")
+
+
 @pytest.fixture
-def deadly(url, monkeypatch):
-    """Version 4, released: an estimator of a type of the app's own; see deadly.py."""
-    here = str(Path(__file__).parent)
-    monkeypatch.setenv("PYTHONPATH", here)  # of the interpreter that publish reads it back in
-    monkeypatch.syspath_prepend(here)
-    import deadly  # noqa: PLC0415
-    from sklearn.datasets import load_breast_cancer  # noqa: PLC0415
-
-    X, y = load_breast_cancer(as_frame=True, return_X_y=True)
-    X = X.iloc[:, :2]
-    fitted = deadly.Deadly(max_iter=1000).fit(X, y)
-    published = trainer.publish(
-        fitted, X, y, name=NAME, store=url, release="production", trusted_types=("deadly.Deadly",)
-    )
-    assert (published.version, published.released) == (4, True)
-    yield
-    sys.modules.pop("deadly", None)
+def deadly(deadly_models, cache_dir):
+    return Process(deadly_models, cache_dir, trusted_types=["deadly.Deadly"])
 
 
-def test_f26_a_class_that_is_gone(process, deadly, right, monkeypatch):
+def test_f26_a_class_that_is_gone(deadly, right, monkeypatch):
     """An estimator whose class the app no longer has is refused before the swap; the fallback serves."""
-    monkeypatch.undo()
-    sys.modules.pop("deadly", None)
-    here = process(trusted_types=["deadly.Deadly"])
-    here.tick()
-    assert right(here, 1)
-    (failed,) = here.told(RefreshFailed)
+    monkeypatch.delitem(sys.modules, "deadly")
+    deadly.tick()
+    assert right(deadly, 1)
+    (failed,) = deadly.told(RefreshFailed)
     assert "deadly" in str(failed.error)
-    assert (here.status().state, here.status().quarantined) == ("stale", {})
+    assert (deadly.status().state, deadly.status().quarantined) == ("stale", {})
 
 
 def test_f27_golden_rows_that_disagree(process, url):
@@ -475,17 +469,16 @@ def test_f27_bytes_that_came_wrong_at_three_looks(process, url):
     assert [event.version for event in here.told(VersionQuarantined)] == [4]
 
 
-def test_f28_no_memory_for_a_load(process, url, deadly, right, monkeypatch):
+def test_f28_no_memory_for_a_load(deadly, right, monkeypatch):
     """It is not held against the version: another process tries it, and so does this one, later."""
     monkeypatch.setenv("DEADLY", "memory")
-    here = process(trusted_types=["deadly.Deadly"])
-    here.tick()
-    assert right(here, 1)
-    assert here.status().quarantined == {}
-    assert "MemoryError" in here.status().last_error
+    deadly.tick()
+    assert right(deadly, 1)
+    assert deadly.status().quarantined == {}
+    assert "MemoryError" in deadly.status().last_error
     monkeypatch.delenv("DEADLY")
-    here.refresh()
-    assert (here.version, here.status().state) == (4, "serving")
+    deadly.refresh()
+    assert (deadly.version, deadly.status().state) == (4, "serving")
 
 
 # -- f29: hot swaps -----------------------------------------------------------------------------------------

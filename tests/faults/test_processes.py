@@ -49,21 +49,12 @@ def release(url, version, **options):
 @pytest.fixture(scope="module")
 def deadly_models(shelf, tmp_path_factory):
     """The shelf, and version 4 in force: an estimator that may kill who loads it; see deadly.py."""
-    url, here = shelf.copy_to(tmp_path_factory.mktemp("deadly") / "models"), str(Path(__file__).parent)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", here)  # of the interpreter that publish reads it back in
-        patch.syspath_prepend(here)
+    sys.path.insert(0, str(Path(__file__).parent))
+    try:
         import deadly  # noqa: PLC0415
-
-        X, y = load_breast_cancer(as_frame=True, return_X_y=True)
-        X = X.iloc[:, :2]
-        fitted = deadly.Deadly(max_iter=1000).fit(X, y)
-        trusted = ("deadly.Deadly",)
-        made = trainer.publish(
-            fitted, X, y, name=NAME, store=url, release="production", trusted_types=trusted
-        )
-        assert (made.version, made.released) == (4, True)
-    return url
+    finally:
+        sys.path.pop(0)
+    return deadly.released(shelf, tmp_path_factory.mktemp("deadly") / "models")
 
 
 # Imports once what every process of a test would, then forks them.
