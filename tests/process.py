@@ -24,7 +24,7 @@ from mlshared.model import Model
 from mlshared.settings import make_settings
 from mlshared.store import Store
 
-SECONDS = 30.0
+SECONDS = 90.0
 TESTS = Path(__file__).parent
 
 

@@ -29,7 +29,7 @@ SERVING = Path(__file__).parents[1] / "serving"
 _SPEC = importlib.util.spec_from_file_location("gunicorns", SERVING / "gunicorns.py")
 gunicorns = sys.modules["gunicorns"] = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(gunicorns)
-SECONDS = 30.0
+SECONDS = 90.0
 
 
 @pytest.fixture
@@ -265,7 +265,7 @@ def test_f23_preloaded_workers(shelf, url, settings, tmp_path, worker_class):
     ):
         load.warm_up(2)
         release(url, 2)
-        gunicorns.wait_for(lambda: len(load.workers_at(2)) == 2, SECONDS)
+        gunicorns.wait_for(lambda: len(load.workers_at(2)) == 2)
     assert load.failures == []
     assert {answer.status for answer in load.answers} == {200}
     for answer in load.answers[:: max(1, len(load.answers) // 50)]:
@@ -329,9 +329,7 @@ def test_f27_a_version_that_kills_who_loads_it(deadly_models, tmp_path, signals,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("signals", "buried"), [([9] * 5, False), ([15] * 4, False), ([11], False), ([9, 9], True)], ids=str
-)
+@pytest.mark.parametrize(("signals", "buried"), [([9] * 5, False), ([11], False), ([9, 9], True)], ids=str)
 def test_f28_deaths_that_are_not_its_fault(deadly_models, tmp_path, signals, buried):
     """Killed processes are not held against it where the signal is known, nor are fewer than it takes."""
     for told in dying(deadly_models, tmp_path / "cache", signals, buried=buried):
@@ -602,11 +600,11 @@ def test_gevent_workers_with_djangos_orm(shelf, s3_store, counting_proxy, tmp_pa
             answers.append(web.post("/predict", shelf.rows[0]))
             return answers[-1][1]["version"] == version
 
-        gunicorns.wait_for(lambda: serves(1), SECONDS)
+        gunicorns.wait_for(lambda: serves(1))
         for version in (2, 3, 2, 3):
             web.get("/stalled")
             release(s3_store.url, version, storage_options=s3_store.options)
-            gunicorns.wait_for(lambda v=version: serves(v), SECONDS)
+            gunicorns.wait_for(lambda v=version: serves(v))
             stalls.append(web.get("/stalled")[1]["seconds"])
     for status, answer in answers:
         assert (status, answer["rows"], answer["loop"]) == (200, 3, False)
