@@ -9,6 +9,7 @@ process loads and self-tests for itself.
 
 import hashlib
 import json
+import os
 import platform
 import sys
 from collections.abc import Callable, Iterable
@@ -47,6 +48,8 @@ TEXTS: Final = frozenset({"category", "text"})
 PLAN_TOLERANCE: Final = 1e-9
 MAPPED_FROM_BYTES: Final = 16 * 1024 * 1024
 ESTIMATOR_TOLERANCE: Final = 1e-6
+# What is JSON takes many times its size in memory.
+MOST_BYTES: Final = {"golden": MAX_ENTRY_BYTES, "categories": 32 * 1024 * 1024}
 SLOWEST_BYTES_PER_SECOND: Final = 1e6
 MANIFEST_SECONDS: Final = 10.0
 
@@ -112,16 +115,29 @@ def check_policy(manifest: Manifest) -> None:
     Raises:
         UnsupportedFormat: If it needs a kind of artifact that is not known here.
         EnvironmentMismatch: If its estimator needs a library that is absent, or another minor release of
-            scikit-learn.
+            scikit-learn; if it is larger than this host's memory.
+        IntegrityError: If a blob is larger than its kind may be.
     """
     kinds = _kinds(manifest)
     for artifact in manifest.artifacts:
+        if artifact.kind in kinds:
+            _check_size(artifact)
         if artifact.required and artifact.kind not in KNOWN_KINDS:
             raise UnsupportedFormat(f"needs an artifact of kind {artifact.kind[:40]!r}: upgrade mlshared")
         if artifact.kind in _artifact.ESTIMATOR_KINDS and "plan" not in kinds:
             _check_libraries(artifact.requires)
     if not kinds & (_artifact.ESTIMATOR_KINDS | {"plan"}):
         raise UnsupportedFormat("has no artifact that this release can predict with: upgrade mlshared")
+
+
+def _check_size(artifact: Artifact) -> None:
+    what = f"its {artifact.kind} takes {artifact.size:,} bytes"
+    most = MOST_BYTES.get(artifact.kind)
+    if most is not None and artifact.size > most:
+        raise IntegrityError(f"{what}, and may have {most:,}")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if artifact.size > memory:
+        raise EnvironmentMismatch(f"{what}, and this host has {memory:,} of memory")
 
 
 def assemble(bundle: Bundle, target: Target, *, features: RowFunction | None, host: Host) -> ModelVersion:
@@ -136,9 +152,10 @@ def assemble(bundle: Bundle, target: Target, *, features: RowFunction | None, ho
             f"expects rows to pass through {manifest.features.name}; "
             f"name it: get_model({manifest.model!r}, features=...)"
         )
-    categories = json.loads(bytes(bundle.blobs["categories"])) if "categories" in bundle.blobs else {}
-    schema = Schema(manifest.fields, manifest.input, categories)
+    schema = Schema(manifest.fields, manifest.input, _categories(bundle.blobs))
+    breathe()
     predictor = _predictor(bundle, schema, host)
+    breathe()
     version = ModelVersion(
         manifest=manifest,
         manifest_sha256=bundle.stored.sha256,
@@ -153,11 +170,22 @@ def assemble(bundle: Bundle, target: Target, *, features: RowFunction | None, ho
     if features is not None and manifest.features is not None:
         _selftest.check_features(version.checked, golden)
     tolerance = ESTIMATOR_TOLERANCE if version.plan is None or version.plan.single else PLAN_TOLERANCE
-    _selftest.self_test(_answers(version), golden, tolerance)
+    one = None if version.plan is None else _row_by_row(version)
+    _selftest.self_test(answers_of(version), golden, tolerance, one=one)
     return version
 
 
-def _answers(version: ModelVersion) -> _selftest.Answer:
+def _row_by_row(version: ModelVersion) -> _selftest.Single:
+    """Return what answers raw rows as requests are answered: a plan has a way of its own for one row."""
+
+    def of(method: str) -> Callable[[Any], Any]:
+        answer = version.predictor.one(method)
+        return lambda row: answer(version.checked(row))
+
+    return of
+
+
+def answers_of(version: ModelVersion) -> _selftest.Answer:
     """Return what answers raw rows for a self-test; a plan walks them once for all its methods."""
     plan = version.plan
     if plan is None:
@@ -242,6 +270,16 @@ def _estimator_predictor(data: bytes, kind: str, schema: Schema, settings: Setti
     return EstimatorPredictor(estimator, schema)
 
 
+def _categories(blobs: dict[str, bytes | memoryview]) -> dict[str, list[Any]]:
+    try:
+        categories = json.loads(bytes(blobs.get("categories", b"{}")))
+    except (ValueError, RecursionError) as error:
+        raise IntegrityError(f"its categories are no JSON: {str(error)[:120]}") from error
+    if not isinstance(categories, dict) or not all(isinstance(each, list) for each in categories.values()):
+        raise IntegrityError("its categories are no lists")
+    return categories
+
+
 def _golden(blobs: dict[str, bytes | memoryview]) -> bytes:
     golden = blobs.get("golden")
     if golden is None:
@@ -275,11 +313,31 @@ def _bytes(host: Host, manifest: Manifest, artifact: Artifact, *, cached_only: b
     if artifact.kind != "plan" or artifact.size < MAPPED_FROM_BYTES:
         return _blob(host, manifest, artifact, cached_only=cached_only)
     view = host.cache.mapped(artifact.sha256, artifact.size)
-    if view is None:
-        raw = _blob(host, manifest, artifact, cached_only=cached_only)
+    if view is None and not cached_only and not host.cache.holds(artifact.sha256):
+        _to_disk(host, manifest, artifact)
         view = host.cache.mapped(artifact.sha256, artifact.size)
-        return raw if view is None else view
-    return view
+    return _blob(host, manifest, artifact, cached_only=cached_only) if view is None else view
+
+
+def _to_disk(host: Host, manifest: Manifest, artifact: Artifact) -> None:
+    """Copy a large plan to the host's disk, if that takes it.
+
+    Part by part: the allocator keeps what it once had to find for such a block, and each process that has
+    fetched two versions would hold as much as a further copy.
+    """
+
+    def copy(write: Callable[[bytes], None]) -> None:
+        host.store.copy_blob(manifest.model, manifest.publish_id, artifact, write)
+
+    _allow(host, artifact)
+    try:
+        host.cache.fill(artifact.sha256, copy)
+    except IntegrityError:
+        host.cache.fill(artifact.sha256, copy)  # once more, as with other blobs
+
+
+def _allow(host: Host, artifact: Artifact) -> None:
+    host.store.allow(30 + artifact.size / SLOWEST_BYTES_PER_SECOND)
 
 
 def _manifest_bytes(store: Store, model: str, target: Target) -> bytes:
@@ -297,7 +355,7 @@ def _blob(host: Host, manifest: Manifest, artifact: Artifact, *, cached_only: bo
         return raw
     if cached_only:
         raise StorageError(f"version {manifest.version} is not in this host's cache")
-    host.store.allow(30 + artifact.size / SLOWEST_BYTES_PER_SECOND)
+    _allow(host, artifact)
     try:
         raw = host.store.blob(manifest.model, manifest.publish_id, artifact)
     except IntegrityError:

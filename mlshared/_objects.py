@@ -10,11 +10,13 @@ Remote ones own an event loop and a file system, made at first use and kept: fss
 survive a fork, upsets Django under gevent, and a fresh S3 client costs 150 ms of CPU. Foreign errors end
 in `_remote`: absent is None, taken is False, all else is a `StorageError` that names the object and no option.
 
-It knows nothing of what the objects mean, keeps no listing and no bytes, and deletes nothing.
+It knows nothing of what the objects mean, and keeps no listing and no bytes. Blobs alone are ever deleted, and
+by the trainer's collector alone.
 """
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -112,6 +114,13 @@ class Memory:
             except FileNotFoundError:
                 return None
 
+    def copy(self, key: str, write: Callable[[bytes], None], *, limit: int, timeout: float) -> bool:
+        """Write an object's bytes, at most ``limit`` + 1; False if it is absent."""
+        found = self.get(key, limit=limit, timeout=timeout)
+        if found is not None:
+            write(found)
+        return found is not None
+
     def names(self, folder: str, *, timeout: float) -> list[str]:  # noqa: ARG002
         """Return the names right below a folder."""
         path = f"{self._root}/{check_key(folder)}" if folder else self._root
@@ -143,6 +152,12 @@ class Memory:
             except FileNotFoundError:
                 return None
 
+    def delete(self, key: str, *, timeout: float) -> None:  # noqa: ARG002
+        """Remove an object, if it is there."""
+        path = f"{self._root}/{check_key(key)}"
+        with _MEMORY_CREATES, suppress(FileNotFoundError):
+            self._fs.rm_file(path)
+
     def close(self) -> None:
         """Do nothing: others may use the same memory."""
 
@@ -162,6 +177,13 @@ class Replica(Remote):
             return bytes(found[: limit + 1])  # a server may ignore the range
 
         return self._run(work, key, timeout)
+
+    def copy(self, key: str, write: Callable[[bytes], None], *, limit: int, timeout: float) -> bool:
+        """Write an object's bytes, at most ``limit`` + 1; False if it is absent."""
+        found = self.get(key, limit=limit, timeout=timeout)
+        if found is not None:
+            write(found)
+        return found is not None
 
     def names(self, folder: str, *, timeout: float) -> list[str]:
         """Return the names right below a folder, where the file system can list."""
@@ -185,6 +207,14 @@ class Replica(Remote):
 
     def modified(self, key: str, *, timeout: float) -> float | None:  # noqa: ARG002
         """Refuse, as `create` does: only writers ask.
+
+        Raises:
+            ConfigError: Always.
+        """
+        raise ConfigError(f"{self._url} {_READ_ONLY}")
+
+    def delete(self, key: str, *, timeout: float) -> None:  # noqa: ARG002
+        """Refuse, as `create` does.
 
         Raises:
             ConfigError: Always.

@@ -5,6 +5,7 @@
     <store>/<model>/versions/0000000042.json            the manifest of version 42
     <store>/<model>/releases/<alias>/0000000007.json    the 7th entry in the alias's log
     <store>/<model>/leases/retrain/0000000003.json      who retrains now; .../3/<beat>.json, .../3.done
+    <store>/<model>/tombstones/0000000012.json          version 12's blobs are to be collected, or were
 
 Absent is an answer (None), an outage is a `StorageError`, and an object that is there but not what belongs
 there is an `ArtifactError`. Whatever is returned has been checked against the place it was read from.
@@ -13,6 +14,7 @@ there is an `ArtifactError`. Whatever is returned has been checked against the p
 import hashlib
 import re
 import time
+from collections.abc import Callable
 from typing import Annotated, Final, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -33,6 +35,8 @@ from mlshared.manifest import (
 
 IDENTITY_KEY: Final = "mlshared.json"
 _NUMBERED: Final = re.compile(r"(\d{10})\.json", re.ASCII)
+_PUBLISH_ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_SHA256: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 class Objects(Protocol):
@@ -40,6 +44,10 @@ class Objects(Protocol):
 
     def get(self, key: str, *, limit: int, timeout: float) -> bytes | None:
         """Return an object's bytes, at most ``limit`` + 1 of them; None if the store says it is absent."""
+        ...
+
+    def copy(self, key: str, write: Callable[[bytes], None], *, limit: int, timeout: float) -> bool:
+        """Write an object's bytes part by part, at most ``limit`` + 1 of them; False if it is absent."""
         ...
 
     def names(self, folder: str, *, timeout: float) -> list[str]:
@@ -52,6 +60,10 @@ class Objects(Protocol):
 
     def modified(self, key: str, *, timeout: float) -> float | None:
         """Return when an object was written, by the storage's clock, in seconds since the epoch; or None."""
+        ...
+
+    def delete(self, key: str, *, timeout: float) -> None:
+        """Remove an object, if it is there. Used by the trainer's collector alone, on blobs alone."""
         ...
 
     def close(self) -> None:
@@ -82,6 +94,11 @@ def release_key(model: str, alias: str, number: int) -> str:
 def blob_key(model: str, publish_id: str, sha256: str) -> str:
     """Return where a blob lies."""
     return f"{model}/blobs/{publish_id}/{sha256}"
+
+
+def tombstone_key(model: str, version: int) -> str:
+    """Return where it is said that a version's blobs are to be collected."""
+    return f"{model}/tombstones/{version:010d}.json"
 
 
 def lease_key(model: str, number: int, beat: int | None = None) -> str:
@@ -125,10 +142,17 @@ class Store:
         return left
 
     def identity(self) -> Identity | None:
-        """Return who the store is, or None if nobody has published to it yet."""
+        """Return who the store is, or None if nobody has published to it yet.
+
+        Raises:
+            StorageError: Also if two reads disagree.
+        """
         raw = self._get(IDENTITY_KEY, MAX_ENTRY_BYTES)
         if raw is None:
             return None
+        if self._get(IDENTITY_KEY, MAX_ENTRY_BYTES) != raw:
+            # A digit that was another on the way would be remembered, and make everything else look foreign.
+            raise StorageError(f"{IDENTITY_KEY}, read twice, came with different bytes")
         try:
             identity = Identity.model_validate(strict_json(raw))
         except (ValidationError, IntegrityError) as error:
@@ -170,6 +194,29 @@ class Store:
             raise IntegrityError(f"{key} does not hold the bytes its manifest names")
         return raw
 
+    def copy_blob(
+        self, model: str, publish_id: str, artifact: Artifact, write: Callable[[bytes], None]
+    ) -> None:
+        """Write an artifact's bytes part by part; they are verified once this returns, and not before.
+
+        Raises:
+            StorageError: If it is absent; it may only be late.
+            IntegrityError: If its bytes are not the ones the manifest names.
+        """
+        key = blob_key(model, publish_id, artifact.sha256)
+        size, digest = 0, hashlib.sha256()
+
+        def take(part: bytes) -> None:
+            nonlocal size
+            size += len(part)
+            digest.update(part)
+            write(part)
+
+        if not self.objects.copy(key, take, limit=artifact.size, timeout=self.remaining()):
+            raise StorageError(f"{key} is missing from the store")
+        if size != artifact.size or digest.hexdigest() != artifact.sha256:
+            raise IntegrityError(f"{key} does not hold the bytes its manifest names")
+
     def versions(self, model: str) -> list[int]:
         """Return the published versions' numbers, ascending (a LIST)."""
         return self._numbers(f"{model}/versions")
@@ -177,6 +224,24 @@ class Store:
     def releases(self, model: str, alias: str) -> list[int]:
         """Return the numbers of an alias's log, ascending (a LIST)."""
         return self._numbers(f"{model}/releases/{alias}")
+
+    def tombstones(self, model: str) -> list[int]:
+        """Return the numbers of the versions that are to be collected, or were, ascending (a LIST)."""
+        return self._numbers(f"{model}/tombstones")
+
+    def has_tombstone(self, model: str, version: int) -> bool:
+        """Return whether a version is to be collected, or was; whatever lies there says so."""
+        return self.objects.get(tombstone_key(model, version), limit=0, timeout=self.remaining()) is not None
+
+    def publishes(self, model: str) -> list[str]:
+        """Return the ids of the publishes that have blobs, sorted (a LIST)."""
+        names = self.objects.names(f"{model}/blobs", timeout=self.remaining())
+        return sorted(n for n in names if _PUBLISH_ID.fullmatch(n))
+
+    def blobs(self, model: str, publish_id: str) -> list[str]:
+        """Return the hashes of a publish's blobs, sorted (a LIST)."""
+        names = self.objects.names(f"{model}/blobs/{publish_id}", timeout=self.remaining())
+        return sorted(n for n in names if _SHA256.fullmatch(n))
 
     def models(self) -> list[str]:
         """Return the names that may be models, sorted (a LIST)."""

@@ -1,8 +1,9 @@
 """How many examples hypothesis tries, and the fixtures that tests of several rooms share.
 
-s3_server       a real S3 server on loopback, one for the session (under pytest-xdist: for each worker)
+s3_server       a real S3 server on loopback, one for the session (under pytest-xdist: for each worker):
+                moto's, or versitygw's for a test that is parametrized so: wire.EVERY_SERVER, indirect
 s3_store        a fresh bucket on it: .url, .options, .server
-counting_proxy  a proxy before the server: .url, .requests, .stop(), .start(), .hold()
+counting_proxy  a proxy before the server: .url, .seen(), .stop(), .start(), .inject(fault): faults/proxy.py
 s3_wire         s3_store, reached through counting_proxy
 shelf           a store with a model in three versions, made once: .copy_to(folder), .send_to(s3_store)
 """
@@ -13,7 +14,6 @@ import os
 import sys
 import time
 import uuid
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,36 +33,21 @@ def pytest_collection_finish():
     gc.set_threshold(50_000, 20, 100)
 
 
-def _beside(name: str) -> Any:
-    """Import a module of this folder, for tests in every folder below to import by its name."""
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+def _beside(path: str) -> Any:
+    """Import a module in or below this folder, for tests in every folder to import by its name."""
+    name = Path(path).stem
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / path)
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-wire = _beside("wire")
-machine = _beside("machine")
-make_shelf = _beside("shelf").make_shelf
+wire = _beside("wire.py")
+machine = _beside("machine.py")
+proxy = _beside("faults/proxy.py")
+make_shelf = _beside("shelf.py").make_shelf
 for _name in ("entries", "process"):
-    _beside(_name)
-
-
-@dataclass(frozen=True)
-class S3Store:
-    """A bucket, and how to reach it."""
-
-    url: str
-    options: dict[str, Any]
-    server: Any
-
-    @property
-    def bucket(self) -> str:
-        return self.url.split("/")[2]
-
-    def at(self, endpoint: str) -> "S3Store":
-        """Return the same store reached through another endpoint."""
-        return S3Store(self.url, {**self.options, "endpoint_url": endpoint}, self.server)
+    _beside(f"{_name}.py")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -103,28 +88,33 @@ def _started_here(mark):
 
 
 @pytest.fixture(scope="session")
-def s3_server():
+def moto_server():
     with wire.serving() as server:
         yield server
 
 
+@pytest.fixture(scope="session")
+def versitygw_server(tmp_path_factory):
+    if wire.versitygw() is None:
+        pytest.skip(f"versitygw is not here: {wire.BUILD}")
+    with wire.serving_files(tmp_path_factory.mktemp("versitygw")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_server(request):
+    return request.getfixturevalue(f"{getattr(request, 'param', 'moto')}_server")
+
+
 @pytest.fixture
 def s3_store(s3_server):
-    bucket = f"test-{uuid.uuid4().hex[:12]}"
-    s3_server.send("PUT", f"/{bucket}")
-    options = {
-        "endpoint_url": s3_server.url,
-        "key": "dummy-key",
-        "secret": "dummy-secret",
-        "client_kwargs": {"region_name": "us-east-1"},
-    }
-    return S3Store(f"s3://{bucket}/models", options, s3_server)
+    return wire.new_bucket(s3_server)
 
 
 @pytest.fixture
 def counting_proxy(s3_server):
-    with wire.CountingProxy(s3_server.port) as proxy:
-        yield proxy
+    with proxy.Proxy(s3_server.port) as before:
+        yield before
 
 
 @pytest.fixture

@@ -17,16 +17,16 @@ LAYERS = {
         _breath _envelope _local _loop _poller _skops_audit _skops_content plan._file plan._step
         _artifact _disk _remote _selftest manifest plan._bagging plan._basic plan._ensemble
         plan._expand plan._forest plan._labels plan._models plan._normal plan._points
-        plan._row_steps plan._targets plan._text plan._trees
+        plan._row_scores plan._row_steps plan._targets plan._text plan._trees
         _answers _bucket _folder _ref _schema plan._counts plan._elementwise plan._neighbours store
         _crashes _frames _objects _target plan._ops settings
         _cache
         _alias_log _estimator _verdicts plan._program
-        _following plan._row_tail plan._separable
-        plan._row_cuts plan._row_number plan._row_text
-        plan._row_blocks plan._row_columns plan._row_states
-        plan._row_forest plan._row_masks plan._row_scores
-        plan._row_linear
+        _following plan._separable
+        plan._row_cuts plan._row_number
+        plan._row_blocks plan._row_columns plan._row_states plan._row_terms
+        plan._row_tail
+        plan._row_forest plan._row_linear plan._row_masks plan._row_text
         plan._rows
         plan._plan
         plan.__init__
@@ -40,20 +40,22 @@ LAYERS = {
         __init__ __main__ testing
     """,
     "trainer": """
-        _append _columns _estimators _exact _golden _own_schema checks converters._block errors
+        _append _clock _columns _estimators _exact _golden _own_schema _seen checks converters._block errors
         _fields _lease _log _outcome converters._answers converters._compose
         converters._decomposition converters._encoders converters._expansions
         converters._imputers converters._linear converters._nodes converters._points
         converters._scalers converters._supernodes converters._svm converters._text splits
-        _raw_fields _report converters._boosting converters._classes converters._convert
+        _lost _raw_fields _report converters._boosting converters._classes converters._convert
         converters._ensembles converters._forests converters._layers converters._lightgbm
         converters._selection converters._several converters._wrappers converters._xgboost
         recipe
         _fit config converters._adaboost converters._bagging
-        _evaluate _look _release _scaffold converters.__init__
-        _history _plan
+        _evaluate _look _read_back _scaffold _writing converters.__init__
+        _collect _doctor _history _plan _recover _release
         _publish
         _retrain
+        _commands
+        _commands_alias _commands_look _commands_store
         __init__ cli
     """,
 }
@@ -138,6 +140,18 @@ def test_only_the_trainer_creates_objects() -> None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "create"
     }
     assert callers <= {"mlshared._objects", "mlshared._bucket"}
+
+
+def test_only_the_collector_deletes_objects() -> None:
+    """`delete` is defined by storage, and called by one module of `trainer`; by none that a web process loads."""
+    callers = {
+        name
+        for package in ("mlshared", "trainer")
+        for name, file in modules(package).items()
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr in {"delete", "delete_object", "rm", "rm_file"}
+    }
+    assert callers == {"trainer._collect", "mlshared._objects"}  # the latter: fsspec's memory
 
 
 def test_one_module_imports_fsspec() -> None:

@@ -17,24 +17,29 @@ from .recipe import Recipe
 from .splits import KeySplit, TimeSplit
 
 if TYPE_CHECKING:
+    from ._collect import Collected, collect
     from ._history import history, versions
     from ._outcome import Outcome
     from ._publish import Published, publish
+    from ._recover import recover
     from ._release import hold, release, rollback
     from ._retrain import retrain
 
 __all__ = [
     "AtLeast",
     "Check",
+    "Collected",
     "KeySplit",
     "NoWorse",
     "Outcome",
     "Published",
     "Recipe",
     "TimeSplit",
+    "collect",
     "history",
     "hold",
     "publish",
+    "recover",
     "release",
     "retrain",
     "rollback",
@@ -46,11 +51,14 @@ THIS_IS_MLSHARED: Final = (
 )
 
 _LAZY: Final = {
+    "Collected": "_collect",
     "Outcome": "_outcome",
     "Published": "_publish",
+    "collect": "_collect",
     "history": "_history",
     "hold": "_release",
     "publish": "_publish",
+    "recover": "_recover",
     "release": "_release",
     "retrain": "_retrain",
     "rollback": "_release",

@@ -46,7 +46,10 @@ def append(store: Store, key: str, data: bytes, what: str) -> bool:
         except AccessDenied as error:
             if unclear:  # credentials that expire must not pass for a write that never was
                 raise _unknown(what, error) from error
-            raise
+            # Nor may those that expire between two attempts of the storage library's own.
+            found = _read_back(store, key, len(data), what, error)
+            if found is None:
+                raise
         except StorageError as error:
             unclear = True
             found = _read_back(store, key, len(data), what, error)
@@ -88,15 +91,23 @@ def found_store(store: Store) -> Identity:
 def _refuse_overwriting(store: Store) -> None:
     """Raise if what exists can be overwritten: tried every time, with the very bytes that are there."""
     raw = store.objects.get(IDENTITY_KEY, limit=MAX_ENTRY_BYTES, timeout=store.remaining())
-    try:
-        overwritten = raw is not None and store.objects.create(IDENTITY_KEY, raw, timeout=store.remaining())
-    except StorageError:
-        return  # such as credentials for one model alone; whoever made this a store was told
-    if overwritten:
+    if raw is not None and _create_known(store, IDENTITY_KEY, raw):
         raise ConfigError(
             "this storage overwrites existing objects although asked not to (If-None-Match is ignored): "
             "two trainers would overwrite each other's versions; use storage that has conditional writes"
         )
+
+
+def _create_known(store: Store, key: str, data: bytes) -> bool:
+    """Create an object that is there already; return whether the storage did it all the same."""
+    while True:
+        try:
+            return store.objects.create(key, data, timeout=store.remaining())
+        except AccessDenied:
+            return False  # credentials for one model alone; whoever made this a store was told
+        except StorageError:
+            store.remaining()
+            time.sleep(PAUSE_SECONDS)
 
 
 def _read_back(store: Store, key: str, size: int, what: str, error: StorageError) -> bytes | None:

@@ -19,9 +19,13 @@ from ._evaluate import Champion, cannot_compare, compare, score
 from ._fit import Prepared, fit, load_frame, prepare
 from ._lease import Held, lease
 from ._log import check_names, read_log
+from ._lost import check_log
 from ._outcome import OnStep, Outcome
-from ._publish import Draft, draft, read_back, upload
-from ._release import BUDGET_SECONDS, release_automatically
+from ._publish import Draft, draft, upload
+from ._read_back import read_back
+from ._release import release_automatically
+from ._seen import Seen, seen_from
+from ._writing import BUDGET_SECONDS
 from .checks import Check, Comparison, compatibility, judge
 from .config import choose_options, choose_store, find_config
 from .recipe import Recipe
@@ -47,6 +51,7 @@ def retrain(
     Raises:
         RecipeError: If a function of the recipe raised, or returned what cannot be used.
         Busy: If another retrain of the model is under way.
+        LogLost: If the alias's log ends before an entry it once had; nothing is trained then.
         OutcomeUnknown: If the store stopped answering while writing.
     """
     url = choose_store(store, find_config())
@@ -56,8 +61,10 @@ def retrain(
     try:
         opened = Store(objects, budget_seconds=BUDGET_SECONDS)
         store_id = found_store(opened).id
+        seen = seen_from(url)
+        check_log(opened, read_log(opened, store_id, recipe.name, alias), seen)
         with lease(lambda: open_objects(url, options), store_id, recipe.name) as held:
-            run = _Run(recipe, url, options, alias, opened, store_id, held, on_step or _silent)
+            run = _Run(recipe, url, options, alias, opened, store_id, seen, held, on_step or _silent)
             return run.outcome()
     finally:
         objects.close()
@@ -74,6 +81,7 @@ class _Run:
         alias: str,
         store: Store,
         store_id: str,
+        seen: Seen,
         held: Held,
         on_step: OnStep,
     ) -> None:
@@ -83,6 +91,7 @@ class _Run:
         self._alias = alias
         self._store = store
         self._store_id = store_id
+        self._seen = seen
         self._held = held
         self._on_step = on_step
         self._comparison: Comparison | None = None
@@ -114,7 +123,13 @@ class _Run:
         read_back(self._url, self._options, stored.entry, features=recipe.features)
         self._on_step("release", f"version {stored.entry.version}")
         verdict = release_automatically(
-            self._store, self._store_id, stored, self._alias, verdicts, reason="retrained"
+            self._store,
+            self._store_id,
+            stored,
+            self._alias,
+            verdicts,
+            reason="retrained",
+            seen=self._seen,
         )
         comparison = self._comparison
         return Outcome(

@@ -3,6 +3,7 @@
     store = "s3://acme/models"
     [models.flights]
     recipe = "examples.flights.recipe:recipe"
+    pins = [41]                                     # optional: versions that `trainer gc` keeps
 
 The nearest one upward from the working directory counts. A relative store path is relative to the file, so
 that a command does the same in every folder below it. Reading the file imports nothing; `load_recipe`
@@ -19,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -34,11 +35,17 @@ _TARGET: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
 class ModelConfig(BaseModel):
-    """One model: where its recipe is, as ``package.module:attribute``."""
+    """One model.
+
+    Attributes:
+        recipe: Where its recipe is, as ``package.module:attribute``.
+        pins: Versions that `trainer gc` keeps, such as those apps are pinned to.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     recipe: str
+    pins: tuple[Annotated[int, Field(ge=1)], ...] = ()
 
 
 class _File(BaseModel):
