@@ -10,8 +10,8 @@ class Status:
 
     Attributes:
         ref: What was asked for.
-        state: ``idle`` (not used yet), ``loading``, ``serving``, ``stale`` (the store does not answer, or
-            a newer version could not be loaded) or ``failed`` (nothing could be loaded).
+        state: ``idle`` (not used yet), ``loading``, ``serving``, ``stale`` (the store does not answer, a
+            newer version could not be loaded, or nobody looks for one) or ``failed`` (nothing could be loaded).
         ready: Whether a prediction would be answered at once.
         version: The version in force, or None.
         trust: ``unsigned``, or None while nothing is loaded.

@@ -63,7 +63,20 @@ class StoreWarning:
     message: str
 
 
-Event = VersionLoaded | RefreshFailed | VersionQuarantined | StoreWarning
+@dataclass(frozen=True, slots=True)
+class RefreshStopped:
+    """Nothing was refreshed in this process for a while; the versions in force went on answering.
+
+    Attributes:
+        reason: Why, and what to do about it, if anything.
+        going_on: Whether refreshing goes on from here.
+    """
+
+    reason: str
+    going_on: bool
+
+
+Event = VersionLoaded | RefreshFailed | VersionQuarantined | StoreWarning | RefreshStopped
 Hook = Callable[[Any], None]
 
 
@@ -107,3 +120,5 @@ def log_event(event: Event) -> None:
             )
         case StoreWarning():
             logger.warning("%s: %s", event.ref, event.message)
+        case RefreshStopped():
+            logger.log(logging.WARNING if event.going_on else logging.ERROR, "%s", event.reason)
