@@ -11,6 +11,7 @@ shelf           a store with a model in three versions, made once: .copy_to(fold
 import gc
 import importlib.util
 import os
+import shutil
 import sys
 import time
 import uuid
@@ -56,6 +57,12 @@ def _home_is_left_alone(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _trainers_remember_nothing(_home_is_left_alone):
+    """Copies of the shelf are one store to a trainer, who would take each for another's remains."""
+    shutil.rmtree(Path(os.environ["XDG_CACHE_HOME"]) / "mlshared" / "trainers", ignore_errors=True)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -102,7 +102,7 @@ MUTANTS = [
     (
         "f27",
         "mlshared/_load.py",
-        "    _selftest.self_test(answers_of(version), golden, tolerance, one=one)\n",
+        "    _selftest.self_test(_answers(version), golden, tolerance, one=one)\n",
         "",
         f"{HOST}test_f27_golden_rows_that_disagree",
     ),

@@ -169,8 +169,8 @@ MUTANTS = [
     (
         "f09",
         "mlshared/_bucket.py",
-        "return await _read(body, limit + 1)",
-        "return await _read(body, limit * 1000)",
+        "await _copy(body, write, limit + 1)",
+        "await _copy(body, write, limit * 1000)",
         f"{BYTES}f09_an_endless_body[entry-moto]",
     ),
     (
@@ -197,8 +197,8 @@ MUTANTS = [
     (
         "f11",
         "mlshared/store.py",
-        'raise StorageError(f"{key} is missing from the store")',
-        'raise IntegrityError(f"{key} is missing from the store")',
+        '        if raw is None:\n            raise StorageError(f"{key} is missing',
+        '        if raw is None:\n            raise IntegrityError(f"{key} is missing',
         f"{STORE}f11_a_release_of_what_is_missing[blob-moto]",
     ),
     (
