@@ -169,10 +169,19 @@ def assemble(bundle: Bundle, target: Target, *, features: RowFunction | None, ho
     golden = _golden(bundle.blobs)
     if features is not None and manifest.features is not None:
         _selftest.check_features(version.checked, golden)
+    check_golden(version, golden)
+    return version
+
+
+def check_golden(version: ModelVersion, golden: bytes) -> None:
+    """Self-test a version: its answers to tables and, with a plan, to single rows.
+
+    Raises:
+        ArtifactError: If it answers otherwise than it did at publish.
+    """
     tolerance = ESTIMATOR_TOLERANCE if version.plan is None or version.plan.single else PLAN_TOLERANCE
     one = None if version.plan is None else _row_by_row(version)
-    _selftest.self_test(answers_of(version), golden, tolerance, one=one)
-    return version
+    _selftest.self_test(_answers(version), golden, tolerance, one=one)
 
 
 def _row_by_row(version: ModelVersion) -> _selftest.Single:
@@ -185,7 +194,7 @@ def _row_by_row(version: ModelVersion) -> _selftest.Single:
     return of
 
 
-def answers_of(version: ModelVersion) -> _selftest.Answer:
+def _answers(version: ModelVersion) -> _selftest.Answer:
     """Return what answers raw rows for a self-test; a plan walks them once for all its methods."""
     plan = version.plan
     if plan is None:

@@ -147,7 +147,9 @@ def publish(
         )
         stored = upload(opened, made)
         read_back(url, options, stored.entry, features=features, trusted_types=trusted_types)
-        first, reason = _first_release(opened, stored, seen_from(url)) if release is None else (False, "")
+        first, reason = (
+            _first_release(opened, stored, seen_from(url, options)) if release is None else (False, "")
+        )
     finally:
         objects.close()
     version, ref = stored.entry.version, f"{name}@{stored.entry.version}"

@@ -47,10 +47,11 @@ class Writing:
 def writing(store: str | None, options: dict[str, Any] | None) -> Iterator[Writing]:
     """Give a store that exists, to write to."""
     url = choose_store(store, find_config())
-    objects = open_objects(url, choose_options(options))
+    chosen = choose_options(options)
+    objects = open_objects(url, chosen)
     try:
         opened = Store(objects, budget_seconds=BUDGET_SECONDS)
-        yield Writing(opened, open_identity(opened).id, seen_from(url))
+        yield Writing(opened, open_identity(opened).id, seen_from(url, chosen))
     finally:
         objects.close()
 
