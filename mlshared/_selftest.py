@@ -74,7 +74,7 @@ def self_test(answer: Answer, golden: bytes, tolerance: float = 1e-6, *, one: Si
         ways = {method: (everyone, partial(_together, answer, method, rows))}
         if one is not None and (some := everyone[turn :: len(answers)]):
             asked, several = [rows[number] for number in some], isinstance(expected, dict)
-            ways[f"{method} of single rows"] = some, partial(_singly, one(method), asked, several=several)
+            ways[f"{method} of single rows"] = some, partial(_singly, one, method, asked, several=several)
         wanted = columns(expected)
         for way, (numbers, ask) in ways.items():
             breathe()
@@ -106,12 +106,12 @@ def _together(answer: Answer, method: str, rows: list[Any]) -> Any:
     return encode(answer(method, rows))
 
 
-def _singly(one: Callable[[Any], Any], rows: list[Any], *, several: bool) -> Any:
+def _singly(one: Single, method: str, rows: list[Any], *, several: bool) -> Any:
     """Return the answers to single rows, encoded as those to a table; with one table a target, several."""
-    answers = []
+    answer, answers = one(method), []
     for row in rows:
         breathe()
-        answers.append(one(row))
+        answers.append(answer(row))
     if not several:
         return _encode(answers)
     return {"targets": [_encode(list(of_target)) for of_target in zip(*answers, strict=True)]}

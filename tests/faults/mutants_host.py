@@ -274,11 +274,4 @@ MUTANTS = [
         "",
         f"{UNITS}test_native.py::test_under_gevent[before]",
     ),
-    (
-        "gevent",
-        "mlshared/_native.py",
-        "        if self._event is not None and not is_patched():",
-        "        if self._event is not None:",
-        f"{UNITS}test_native.py::test_under_gevent[after]",
-    ),
 ]
