@@ -6,11 +6,14 @@
 The log of an alias is followed in `_alias_log`. Nothing here loads a model.
 """
 
-from mlshared._alias_log import AliasLog
+from dataclasses import replace
+
+from mlshared._alias_log import AliasLog, target_of
 from mlshared._cache import CachedLog
+from mlshared._keys import NO_KEYS, Trust
 from mlshared._ref import Ref
 from mlshared._target import Follower, Target
-from mlshared.errors import ArtifactError, IntegrityError, NotPublished
+from mlshared.errors import ArtifactError, IntegrityError, NotPublished, SignatureError
 from mlshared.manifest import Manifest, Stored
 from mlshared.store import Store, open_manifest
 
@@ -22,9 +25,11 @@ class Versions:
         store_id: The store's identity.
         ref: Which model, and ``version`` or ``latest``.
         cached: The host's memory of this model.
+        trust: Whose manifests are taken: no release names them, so their own signatures count.
     """
 
-    def __init__(self, store_id: str, ref: Ref, cached: CachedLog) -> None:
+    def __init__(self, store_id: str, ref: Ref, cached: CachedLog, *, trust: Trust = NO_KEYS) -> None:
+        self._trust = trust
         self._store_id = store_id
         self._ref = ref
         self._cached = cached
@@ -38,7 +43,7 @@ class Versions:
         """The one version, if it has been seen."""
         if self.head is None:
             return ()
-        return (Target(self.head.entry.version, self.head.sha256),)
+        return (Target(self.head.entry.version, self.head.sha256, trust=self.head.trust),)
 
     def rescan(self) -> None:
         """Take the manifests that other processes of this host have found."""
@@ -52,7 +57,7 @@ class Versions:
             if raw is None:
                 continue
             try:
-                self.head = open_manifest(raw, self._store_id, self._ref.model, number)
+                self.head = open_manifest(raw, self._store_id, self._ref.model, number, self._trust)
             except ArtifactError:
                 continue
 
@@ -112,11 +117,10 @@ class Moment:
         for number in reversed(store.releases(ref.model, ref.alias)):
             try:
                 stored = store.release(self._store_id, ref.model, ref.alias, number)
-            except IntegrityError:
+            except (IntegrityError, SignatureError):
                 continue
             if stored is not None and stored.entry.created_at <= ref.at:
-                entry = stored.entry
-                self.targets = (Target(entry.version, entry.manifest_sha256, entry.created_at),)
+                self.targets = (replace(target_of(stored), fresh_until=None),)
                 return
         raise NotPublished(f"no release of {ref.model}@{ref.alias} is as old as {ref}")
 
@@ -124,10 +128,10 @@ class Moment:
         """Do nothing: a moment's answer is not shared."""
 
 
-def follow(store_id: str, ref: Ref, cached: CachedLog, *, floor: int = 1) -> Follower:
+def follow(store_id: str, ref: Ref, cached: CachedLog, *, floor: int = 1, trust: Trust = NO_KEYS) -> Follower:
     """Return what follows this kind of ref."""
     if ref.at is not None:
         return Moment(store_id, ref)
     if ref.version is not None or ref.latest:
-        return Versions(store_id, ref, cached)
-    return AliasLog(store_id, ref, cached, floor=floor)
+        return Versions(store_id, ref, cached, trust=trust)
+    return AliasLog(store_id, ref, cached, floor=floor, trust=trust)

@@ -9,7 +9,6 @@ process loads and self-tests for itself.
 
 import hashlib
 import json
-from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -31,9 +30,10 @@ from mlshared.errors import (
     MlsharedError,
     StorageError,
     UnsupportedFormat,
+    UntrustedType,
 )
 from mlshared.events import Hook
-from mlshared.manifest import Artifact, Manifest, Stored
+from mlshared.manifest import Artifact, Manifest, Stored, Trusted
 from mlshared.plan import Plan, load_plan
 from mlshared.settings import Settings
 from mlshared.store import Store, open_manifest
@@ -94,28 +94,51 @@ def fetch(host: Host, store_id: str, model: str, target: Target) -> Bundle:
         ArtifactError: If policy refuses the version.
     """
     stored = _manifest(host, store_id, model, target)
-    check_policy(stored.entry)
+    check_policy(stored.entry, trust=target.trust, allow_joblib=host.settings.allow_joblib)
     wanted = [a for a in stored.entry.artifacts if a.kind in _kinds(stored.entry)]
     blobs = {a.kind: _bytes(host, stored.entry, a, cached_only=target.cached_only) for a in wanted}
     return Bundle(stored, blobs)
 
 
-def check_policy(manifest: Manifest) -> None:
-    """Refuse a version this process could not use, before anything is downloaded.
+def check_policy(manifest: Manifest, *, trust: Trusted, allow_joblib: bool = False) -> None:
+    """Refuse a version this process could not use, or may not, before anything is downloaded.
+
+    Args:
+        manifest: Of the version.
+        trust: What is known of who signed it.
+        allow_joblib: The setting.
 
     Raises:
         UnsupportedFormat: If it needs a kind of artifact that is not known here.
+        IntegrityError: If it names two artifacts of a kind, or two estimators: which one counts would be a guess.
         EnvironmentMismatch: If its estimator needs a library that is absent, or another minor release of
             scikit-learn.
+        UntrustedType: If its estimator is a joblib file, and that is not allowed here, or not signed.
     """
     kinds = _kinds(manifest)
+    named = [artifact.kind for artifact in manifest.artifacts]
+    if len(set(named)) < len(named) or len(_artifact.ESTIMATOR_KINDS.intersection(named)) > 1:
+        raise IntegrityError("names two artifacts where there can be one")
     for artifact in manifest.artifacts:
         if artifact.required and artifact.kind not in KNOWN_KINDS:
             raise UnsupportedFormat(f"needs an artifact of kind {artifact.kind[:40]!r}: upgrade mlshared")
         if artifact.kind in _artifact.ESTIMATOR_KINDS and "plan" not in kinds:
-            _check_libraries(artifact.requires)
+            check_estimator(artifact, trust=trust, allow_joblib=allow_joblib)
     if not kinds & (_artifact.ESTIMATOR_KINDS | {"plan"}):
         raise UnsupportedFormat("has no artifact that this release can predict with: upgrade mlshared")
+
+
+def check_estimator(artifact: Artifact, *, trust: Trusted, allow_joblib: bool) -> None:
+    """Refuse an estimator that could not be loaded here, or may not be; arguments and errors of `check_policy`."""
+    if artifact.kind == "joblib" and not (allow_joblib and trust == "signed"):
+        missing = "allow_joblib is not set here" if not allow_joblib else f"the version is {trust}"
+        raise UntrustedType(
+            f"the estimator is a joblib file, which can run any code, and {missing}; it is loaded only with "
+            "allow_joblib and a signature by one of trusted_keys"
+        )
+    _check_libraries(
+        {**artifact.requires, **({"skops": "0.16 or newer"} if artifact.kind == "skops" else {})}
+    )
 
 
 def assemble(
@@ -134,12 +157,12 @@ def assemble(
         )
     categories = json.loads(bytes(bundle.blobs["categories"])) if "categories" in bundle.blobs else {}
     schema = Schema(manifest.fields, manifest.input, categories)
-    predictor = _predictor(bundle, schema, settings)
+    predictor = _predictor(bundle, schema, settings, target.trust)
     version = ModelVersion(
         manifest=manifest,
         manifest_sha256=bundle.stored.sha256,
         released_at=target.released_at,
-        trust="unverified" if bundle.stored.signed else "unsigned",
+        trust=target.trust,
         schema=schema,
         predictor=predictor,
         plan=predictor.plan if isinstance(predictor, PlanPredictor) else None,
@@ -175,10 +198,10 @@ def _loaded_estimator(host: Host, version: ModelVersion) -> EstimatorPredictor:
     artifact = next((a for a in manifest.artifacts if a.kind in _artifact.ESTIMATOR_KINDS), None)
     if artifact is None:
         raise UnsupportedFormat(f"{version.ref} has no estimator that this release can load")
-    _check_libraries(artifact.requires)
+    check_estimator(artifact, trust=version.trust, allow_joblib=host.settings.allow_joblib)
     data = _blob(host, manifest, artifact, cached_only=False)
     with host.gate:
-        predictor = _estimator_predictor(data, artifact.kind, version.schema, host.settings)
+        predictor = _estimator_predictor(data, artifact.kind, version.schema, host.settings, version.trust)
     golden = manifest.artifact("golden")
     if golden is not None:
         rows = _blob(host, manifest, golden, cached_only=False)
@@ -188,15 +211,32 @@ def _loaded_estimator(host: Host, version: ModelVersion) -> EstimatorPredictor:
     return predictor
 
 
-def _predictor(bundle: Bundle, schema: Schema, settings: Settings) -> PlanPredictor | EstimatorPredictor:
+def _predictor(
+    bundle: Bundle, schema: Schema, settings: Settings, trust: Trusted
+) -> PlanPredictor | EstimatorPredictor:
     if "plan" in bundle.blobs:
         plan = load_plan(bundle.blobs["plan"])
         lacking = set(bundle.manifest.methods) - set(plan.methods)
         if lacking or not _read_as_checked(plan, schema):
             raise IntegrityError("the plan does not answer what the manifest says it does")
-        return PlanPredictor(plan, schema, LazyEstimator(), min_rows=settings.estimator_min_rows)
+        lazy = LazyEstimator()
+        if (problem := _estimator_problem(bundle.manifest, settings, trust)) is not None:
+            lazy.settle(problem=problem)
+        return PlanPredictor(plan, schema, lazy, min_rows=settings.estimator_min_rows)
     kind = next(kind for kind in sorted(_artifact.ESTIMATOR_KINDS) if kind in bundle.blobs)
-    return _estimator_predictor(bytes(bundle.blobs[kind]), kind, schema, settings)
+    return _estimator_predictor(bytes(bundle.blobs[kind]), kind, schema, settings, trust)
+
+
+def _estimator_problem(manifest: Manifest, settings: Settings, trust: Trusted) -> MlsharedError | None:
+    """Return why the estimator beside a plan cannot answer tables here, as far as the manifest tells."""
+    artifact = next((a for a in manifest.artifacts if a.kind in _artifact.ESTIMATOR_KINDS), None)
+    try:
+        if artifact is None:
+            raise UnsupportedFormat("has no estimator that this release can load")
+        check_estimator(artifact, trust=trust, allow_joblib=settings.allow_joblib)
+    except MlsharedError as error:
+        return error
+    return None
 
 
 def _read_as_checked(plan: Plan, schema: Schema) -> bool:
@@ -205,8 +245,11 @@ def _read_as_checked(plan: Plan, schema: Schema) -> bool:
     return all(texts.get(field) == (op == "labels") for field, op in plan.reads)
 
 
-def _estimator_predictor(data: bytes, kind: str, schema: Schema, settings: Settings) -> EstimatorPredictor:
-    estimator = _artifact.load_estimator(data, kind, settings.trusted_types)
+def _estimator_predictor(
+    data: bytes, kind: str, schema: Schema, settings: Settings, trust: Trusted
+) -> EstimatorPredictor:
+    unpickle = settings.allow_joblib and trust == "signed"
+    estimator = _artifact.load_estimator(data, kind, settings.trusted_types, unpickle=unpickle)
     set_one_job(estimator)
     return EstimatorPredictor(estimator, schema)
 
@@ -291,11 +334,13 @@ def _check_libraries(requires: dict[str, str]) -> None:
             )
 
 
-def fingerprint(features: RowFunction | None, trusted_types: Iterable[str]) -> str:
+def fingerprint(features: RowFunction | None, settings: Settings) -> str:
     """Return a hash of what decides whether a version that failed here would fail again."""
     distributions = ("mlshared", "numpy", "scikit-learn", "scipy", "pandas", "skops", "lightgbm", "xgboost")
     facts: list[Any] = [_installed(name) for name in distributions]
-    facts += [_python(), sorted(trusted_types), source_sha256(features) if features else None]
+    facts += [_python(), source_sha256(features) if features else None]
+    facts += [sorted(settings.trusted_types), settings.allow_joblib, settings.allow_unsigned]
+    facts += [sorted(json.dumps(key.as_json(), sort_keys=True) for key in settings.trusted_keys or ())]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 

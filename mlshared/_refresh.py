@@ -18,14 +18,16 @@ from typing import Final
 
 from mlshared._features import source_sha256
 from mlshared._following import follow
+from mlshared._freshness import Freshness
 from mlshared._load import Bundle, Host, assemble, fetch, fill_estimator, fingerprint
+from mlshared._planned import PlanPredictor
 from mlshared._ref import Ref
 from mlshared._status import Status
 from mlshared._target import Follower, Target
 from mlshared._verdicts import DETERMINISTIC, Verdicts, backoff
 from mlshared._version import ModelVersion
 from mlshared.errors import ArtifactError, MlsharedError, ModelNotReady, NotPublished, StorageError
-from mlshared.events import RefreshFailed, StoreWarning, VersionLoaded, VersionQuarantined
+from mlshared.events import RefreshFailed, ReleaseOverdue, StoreWarning, VersionLoaded, VersionQuarantined
 from mlshared.model import Model
 
 KEEP_OLD_SECONDS: Final = 60.0
@@ -75,8 +77,9 @@ class Refresher:
         # A bare name means the settings' own alias: logs of other aliases are numbered on their own.
         bare = settings.floors.get(ref.model, 1) if ref.alias == settings.alias else 1
         floor = settings.floors.get(f"{ref.model}@{ref.alias}", bare)
-        self._follower: Follower = follow(store_id, ref, self._log, floor=floor)
-        self._verdicts = Verdicts(self._log, fingerprint(model.features, settings.trusted_types))
+        self._follower: Follower = follow(store_id, ref, self._log, floor=floor, trust=host.store.trust)
+        self._verdicts = Verdicts(self._log, fingerprint(model.features, settings))
+        self._freshness = Freshness(refuses=settings.refuse_overdue)
         self._interval = settings.poll_interval * random.random()  # noqa: S311 - the first phase spreads load
         self._look_not_before = 0.0
         self._failed_looks = 0
@@ -119,14 +122,17 @@ class Refresher:
 
     def not_ready(self) -> ModelNotReady:
         """Return the error that says what was tried."""
-        tried = "; ".join(self._tried[-4:]) or self._set_aside_because() or "still loading"
+        overdue = self._freshness.refusal(self._follower.targets)
+        tried = overdue or "; ".join(self._tried[-4:]) or self._set_aside_because() or "still loading"
         return ModelNotReady(f"{self._ref} has no version that can serve yet: {tried}")
 
     def status(self) -> Status:
         """Return how the model is doing; reads, never asks."""
         version, error = self.model.loaded, self.last_error
         told = f"{type(error).__name__}: {error}" if error else self._set_aside_because()
+        overdue = self._freshness.is_over(self._follower.targets)
         good, bad = ("loading", "failed") if version is None else ("serving", "stale")
+        good = "overdue" if overdue else good
         return Status(
             ref=str(self._ref),
             state=good if told is None else bad,
@@ -138,6 +144,8 @@ class Refresher:
             quarantined=dict(self._verdicts.quarantined),
             ignored_fields=dict(version.schema.ignored) if version else {},
             cache_problem=self._host.cache.problem,
+            overdue=overdue,
+            estimator_problem=_estimator_problem(version),
         )
 
     def _cycle(self, *, now: bool) -> None:
@@ -146,6 +154,7 @@ class Refresher:
             self._look(now=now)
         else:
             self._hear_of_looks()
+        self._tell_overdue()
         self._serve()
         if self._in_force(self._follower.targets[:1]):
             self._version_error = None
@@ -257,7 +266,7 @@ class Refresher:
 
     def _to_try(self) -> tuple[Target, ...]:
         loaded, targets = self.model.loaded, self._follower.targets
-        if self._in_force(targets):
+        if self._in_force(targets) or self._freshness.refusal(targets):
             return ()
         in_force = loaded.manifest_sha256 if loaded else None
         return decide(targets, in_force, self._verdicts.set_aside(targets))
@@ -290,8 +299,31 @@ class Refresher:
         self._follower.remember()
         self._keep(version)
         self._warn(_edited(version))
+        self._warn(self._untrusted(version))
         before = previous.version if previous else None
         self._host.hook(VersionLoaded(str(self._ref), version.version, before, seconds))
+
+    def _tell_overdue(self) -> None:
+        """Tell once that the release in force is older than it promised to become; refuse it, if so configured."""
+        targets, freshness = self._follower.targets, self._freshness
+        if freshness.falls_due(targets):
+            target = targets[0]
+            assert target.fresh_until is not None
+            serving = self.model.loaded is not None and not freshness.refuses
+            self._host.hook(
+                ReleaseOverdue(str(self._ref), target.version, target.fresh_until, serving=serving)
+            )
+        if freshness.refusal(targets) and self.model.loaded is not None:
+            self.model.swap(None)
+
+    def _untrusted(self, version: ModelVersion) -> str | None:
+        """Return a warning if nobody's signature was checked, unless the settings say that this is known."""
+        if version.trust == "signed" or self._host.settings.allow_unsigned:
+            return None
+        return (
+            f"versions of {version.name} are {version.trust}: whoever can write to the store decides what this "
+            "process answers; sign them and set trusted_keys, or set allow_unsigned"
+        )
 
     # -- note ----------------------------------------------------------------------------------------------
 
@@ -338,6 +370,12 @@ class Refresher:
         host.in_use[self.model.ref] = blobs
         host.cache.touch(blobs)
         host.cache.evict(set().union(*host.in_use.values()))
+
+
+def _estimator_problem(version: ModelVersion | None) -> str | None:
+    predictor = version.predictor if version else None
+    problem = predictor.lazy.problem if isinstance(predictor, PlanPredictor) else None
+    return None if problem is None else f"{type(problem).__name__}: {problem}"
 
 
 def _blobs(version: ModelVersion) -> set[str]:

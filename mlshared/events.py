@@ -7,6 +7,7 @@ is logged and goes no further. Without a hook of the user's own, `log_event` wri
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 logger = logging.getLogger("mlshared")
@@ -63,7 +64,24 @@ class StoreWarning:
     message: str
 
 
-Event = VersionLoaded | RefreshFailed | VersionQuarantined | StoreWarning
+@dataclass(frozen=True, slots=True)
+class ReleaseOverdue:
+    """The release in force promised a newer one, or a renewal, by a moment that has passed; told once.
+
+    Attributes:
+        ref: What was asked for.
+        version: The version that ought to be in force.
+        promised: When a newer entry was due, in UTC.
+        serving: Whether its predictions go on.
+    """
+
+    ref: str
+    version: int
+    promised: datetime
+    serving: bool
+
+
+Event = VersionLoaded | RefreshFailed | VersionQuarantined | StoreWarning | ReleaseOverdue
 Hook = Callable[[Any], None]
 
 
@@ -104,6 +122,15 @@ def log_event(event: Event) -> None:
         case VersionQuarantined():
             logger.error(
                 "%s: version %d is set aside in this environment: %s", event.ref, event.version, event.reason
+            )
+        case ReleaseOverdue():
+            goes_on = "it goes on answering" if event.serving else "nothing is answered until there is one"
+            logger.warning(
+                "%s: version %d is overdue, a newer release or a renewal was promised by %s; %s",
+                event.ref,
+                event.version,
+                event.promised.isoformat(timespec="seconds"),
+                goes_on,
             )
         case StoreWarning():
             logger.warning("%s: %s", event.ref, event.message)

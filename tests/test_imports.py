@@ -18,9 +18,10 @@ LAYERS = {
         _artifact _bucket _folder _selftest manifest plan._bagging plan._basic plan._ensemble
         plan._expand plan._forest plan._labels plan._models plan._normal plan._points
         plan._row_steps plan._targets plan._text plan._trees
+        _keys
         _answers _cache _ref _schema plan._counts plan._elementwise plan._neighbours store
         _frames _objects _target plan._ops settings
-        _alias_log _estimator _verdicts plan._program
+        _alias_log _estimator _freshness _verdicts plan._program
         _following plan._row_tail plan._separable
         plan._row_cuts plan._row_number plan._row_text
         plan._row_blocks plan._row_columns plan._row_states
@@ -48,10 +49,13 @@ LAYERS = {
         converters._selection converters._several converters._wrappers converters._xgboost
         recipe
         _fit config converters._adaboost converters._bagging
-        _evaluate _look _release _scaffold converters.__init__
-        _history _plan
+        _evaluate _scaffold _signing converters.__init__
+        _keygen _look _plan _release
+        _history
         _publish
-        _retrain
+        _carry _retrain
+        _verify
+        _trust_commands
         __init__ cli
     """,
 }

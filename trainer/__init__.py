@@ -17,11 +17,14 @@ from .recipe import Recipe
 from .splits import KeySplit, TimeSplit
 
 if TYPE_CHECKING:
+    from ._carry import copy, pull
     from ._history import history, versions
+    from ._keygen import keygen
     from ._outcome import Outcome
     from ._publish import Published, publish
     from ._release import hold, release, rollback
     from ._retrain import retrain
+    from ._verify import verify
 
 __all__ = [
     "AtLeast",
@@ -32,12 +35,16 @@ __all__ = [
     "Published",
     "Recipe",
     "TimeSplit",
+    "copy",
     "history",
     "hold",
+    "keygen",
     "publish",
+    "pull",
     "release",
     "retrain",
     "rollback",
+    "verify",
     "versions",
 ]
 
@@ -48,12 +55,16 @@ THIS_IS_MLSHARED: Final = (
 _LAZY: Final = {
     "Outcome": "_outcome",
     "Published": "_publish",
+    "copy": "_carry",
     "history": "_history",
     "hold": "_release",
+    "keygen": "_keygen",
     "publish": "_publish",
+    "pull": "_carry",
     "release": "_release",
     "retrain": "_retrain",
     "rollback": "_release",
+    "verify": "_verify",
     "versions": "_history",
 }
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from mlshared.errors import ConfigError, IntegrityError, StorageError
+from mlshared._keys import UnknownKey
+from mlshared.errors import ConfigError, IntegrityError, SignatureError, StorageError
 from mlshared.manifest import (
     FORMAT,
     Fallback,
@@ -41,6 +42,8 @@ class Log:
         alias: The alias.
         head: The highest valid entry, or None if there is none.
         highest: The highest number there is, valid or not; 0 if none.
+        untrusted: Why an entry above the head is not trusted here, though it is signed; None if there is none. Apps
+            may trust its key: nothing may be written that would pass over it.
     """
 
     store_id: str
@@ -48,6 +51,7 @@ class Log:
     alias: str
     head: Stored[Release] | None
     highest: int
+    untrusted: str | None = None
 
     @property
     def obscured(self) -> bool:
@@ -64,13 +68,18 @@ def read_log(store: Store, store_id: str, model: str, alias: str) -> Log:
     """
     numbers = store.releases(model, alias)
     head: Stored[Release] | None = None
+    untrusted: str | None = None
     for number in reversed(numbers):
-        stored = _valid(store, store_id, model, alias, number)
+        try:
+            stored = _valid(store, store_id, model, alias, number)
+        except UnknownKey as error:
+            untrusted = untrusted or str(error)
+            continue
         if stored is not None:
             head = stored
             if not stored.entry.rootless:
                 break
-    return Log(store_id, model, alias, head, numbers[-1] if numbers else 0)
+    return Log(store_id, model, alias, head, numbers[-1] if numbers else 0, untrusted)
 
 
 def check_names(model: str, alias: str | None = None) -> None:
@@ -151,7 +160,9 @@ def _valid(store: Store, store_id: str, model: str, alias: str, number: int) -> 
     """Return an entry that clients accept: well-formed, in its place, following an entry that is there or none."""
     try:
         stored = store.release(store_id, model, alias, number)
-    except IntegrityError:
+    except UnknownKey:
+        raise
+    except (IntegrityError, SignatureError):
         return None
     if stored is None:
         # Taking it for invalid would write past an entry that clients have read.

@@ -17,14 +17,15 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from mlshared import Client
 from mlshared.__main__ import EXIT_STORE
+from mlshared._artifact import ESTIMATOR_KINDS
 from mlshared._estimator import EstimatorPredictor
 from mlshared._objects import open_objects
 from mlshared._schema import Schema
-from mlshared.errors import ArtifactError, StorageError
+from mlshared.errors import ArtifactError, ConfigError, StorageError
 from mlshared.manifest import (
     FORMAT,
     Artifact,
@@ -33,13 +34,12 @@ from mlshared.manifest import (
     Manifest,
     Stored,
     Training,
-    to_bytes,
 )
 from mlshared.settings import ENVIRONMENT_PREFIX
 from mlshared.store import Store, blob_key, open_manifest, version_key
 
 from ._append import append, found_store, nonce
-from ._estimators import NotStorable, describe_estimator, dump_estimator, environment
+from ._estimators import NotStorable, describe_estimator, dump_estimator, dump_joblib, environment
 from ._fields import fields_from_schema, infer_fields
 from ._golden import golden_rows, make_golden
 from ._log import check_names
@@ -47,6 +47,7 @@ from ._plan import plan_for
 from ._raw_fields import raw_fields
 from ._release import ReleaseRefused, release_first
 from ._release import release as release_by_person
+from ._signing import NOT_SIGNING, Signing, find_signing, without_secrets
 from .config import choose_options, choose_store, find_config
 from .recipe import describe_features
 
@@ -58,6 +59,7 @@ SLOWEST_BYTES_PER_SECOND: Final = 1e6
 
 LABELLING: Final = frozenset({"classifier", "clusterer", "outlier_detector"})
 
+StoredFormat = Literal["skops", "joblib"]
 RowFunction = Callable[[dict[str, Any]], Mapping[str, Any]]
 
 
@@ -112,6 +114,7 @@ def publish(
     trusted_types: tuple[str, ...] = (),
     training: Training | None = None,
     labels: Mapping[str, str] | None = None,
+    format: StoredFormat = "skops",  # noqa: A002 - a documented name
 ) -> Published:
     """Publish any fitted estimator, and release it if told to.
 
@@ -131,8 +134,11 @@ def publish(
         trusted_types: Exact names that every client of this model has in its setting ``trusted_types``.
         training: How it was trained, if known.
         labels: Free text for the manifest.
+        format: ``skops``, or ``joblib`` for what skops cannot store: it can run any code when it is loaded, so it
+            takes a signing key here, and ``allow_joblib`` and ``trusted_keys`` in every app.
 
     Raises:
+        ConfigError: If ``format`` is ``joblib`` and there is no signing key.
         NotStorable: If the estimator cannot be stored so that a client could load it, and has no plan either.
         SelfTestFailed: If the published version, read back, does not answer as it did here.
         OutcomeUnknown: If the store stopped answering while writing.
@@ -141,7 +147,10 @@ def publish(
     check_names(name, release)
     objects = open_objects(url, options)
     try:
-        opened = Store(objects, budget_seconds=BUDGET_SECONDS)
+        signing = find_signing()
+        opened = signing.store(objects, budget_seconds=BUDGET_SECONDS)
+        if format == "joblib" and signing.key is None:
+            raise ConfigError('format="joblib" needs a signing key: no app loads such a file unsigned')
         store_id = found_store(opened).id
         made = draft(
             estimator,
@@ -155,9 +164,10 @@ def publish(
             trusted_types=trusted_types,
             training=training,
             labels=labels,
+            format=format,
         )
         stored = upload(opened, made)
-        read_back(url, options, stored.entry, features=features, trusted_types=trusted_types)
+        read_back(url, options, stored.entry, features=features, trusted_types=trusted_types, signing=signing)
         first = release is None and release_first(opened, store_id, stored, ALIAS, reason="the first version")
     finally:
         objects.close()
@@ -187,6 +197,7 @@ def draft(
     trusted_types: tuple[str, ...] = (),
     training: Training | None = None,
     labels: Mapping[str, str] | None = None,
+    format: StoredFormat = "skops",  # noqa: A002
 ) -> Draft:
     """Return everything a version is, but its number. Arguments and errors are those of `publish`."""
     check_names(name)
@@ -199,16 +210,18 @@ def draft(
     )
     blobs = {} if plan is None else {"plan": plan}
     try:
-        blobs["skops"] = dump_estimator(estimator, trusted_types)
+        blobs[format] = (
+            dump_joblib(estimator) if format == "joblib" else dump_estimator(estimator, trusted_types)
+        )
     except NotStorable as error:
         if plan is None:
             raise
         report = f"{report}; the plan alone is published: {error}"
-    where = environment(estimator, blobs.get("skops"), X)
+    where = environment(estimator, blobs.get("skops"), X, pickled=format == "joblib")
     if categories:
         blobs["categories"] = json.dumps(categories).encode()
     blobs["golden"] = _golden(estimator, X, kind, fields, categories, description, features, raw)
-    requires = {"skops": _requirements(where)}
+    requires: dict[str, dict[str, str]] = {format: _requirements(where)}
     manifest = Manifest(
         type=Manifest.TYPE,
         format=FORMAT,
@@ -229,7 +242,7 @@ def draft(
         artifacts=tuple(
             Artifact(
                 kind=each,
-                required=each != "plan" or "skops" not in blobs,
+                required=each != "plan" or format not in blobs,
                 sha256=hashlib.sha256(blob).hexdigest(),
                 size=len(blob),
                 requires=requires.get(each, {}),
@@ -268,9 +281,9 @@ def upload(store: Store, made: Draft) -> Stored[Manifest]:
             return upload(store, made)
         store.allow(BUDGET_SECONDS)
         update = {"version": version, "publish_id": publish_id, "nonce": nonce()}
-        raw = to_bytes(made.manifest.model_copy(update=update))
+        raw = store.seal(made.manifest.model_copy(update=update))
         if append(store, version_key(model, version), raw, f"version {version} of {model}"):
-            return open_manifest(raw, made.manifest.store, model, version)
+            return open_manifest(raw, made.manifest.store, model, version, store.trust)
         version += 1
 
 
@@ -316,6 +329,7 @@ def read_back(
     *,
     features: RowFunction | None = None,
     trusted_types: tuple[str, ...] = (),
+    signing: Signing = NOT_SIGNING,
 ) -> None:
     """Fetch a version as a client would, in a clean interpreter with an empty cache, and self-test it.
 
@@ -324,7 +338,7 @@ def read_back(
         StorageError: If the store does not answer.
     """
     ref = f"{manifest.model}@{manifest.version}"
-    estimator = manifest.artifact("skops") is not None
+    estimator = any(manifest.artifact(kind) is not None for kind in ESTIMATOR_KINDS)
     with tempfile.TemporaryDirectory(prefix="mlshared-readback-") as cache:
         settings: dict[str, Any] = {
             "store": url,
@@ -333,6 +347,8 @@ def read_back(
             "cache_dir": cache,
             "poll_seconds": 0,
             "trusted_types": trusted_types,
+            "allow_joblib": True,
+            **signing.client_settings(),
         }
         if url.startswith("memory://") or (features is not None and features.__module__ == "__main__"):
             # No other process sees this store, or can import this function.
@@ -349,7 +365,8 @@ def _check_in_a_clean_interpreter(
     ref: str, settings: dict[str, Any], features: RowFunction | None, *, estimator: bool
 ) -> None:
     # By environment, not arguments: storage options may hold secrets, and arguments are seen by all users.
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(ENVIRONMENT_PREFIX)}
+    kept = without_secrets(os.environ)
+    environment = {key: value for key, value in kept.items() if not key.startswith(ENVIRONMENT_PREFIX)}
     for name, value in settings.items():
         text = value if isinstance(value, str) else json.dumps(value)
         environment[f"{ENVIRONMENT_PREFIX}{name.upper()}"] = text

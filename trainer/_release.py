@@ -14,11 +14,12 @@ from typing import Any, Final
 
 from mlshared._objects import open_objects
 from mlshared.errors import ArtifactError, MlsharedError, NotPublished
-from mlshared.manifest import Manifest, Release, Stored, to_bytes
+from mlshared.manifest import Manifest, Release, Stored
 from mlshared.store import Store, release_key
 
 from ._append import append, open_identity
 from ._log import Kind, Log, check_names, next_entry, read_log
+from ._signing import find_signing
 from .checks import Check, compatibility
 from .config import choose_options, choose_store, find_config
 
@@ -231,7 +232,7 @@ def writing(store: str | None, options: dict[str, Any] | None) -> Iterator[tuple
     """Give a store that exists, to write to, and its identity."""
     objects = open_objects(choose_store(store, find_config()), choose_options(options))
     try:
-        opened = Store(objects, budget_seconds=BUDGET_SECONDS)
+        opened = find_signing().store(objects, budget_seconds=BUDGET_SECONDS)
         yield opened, open_identity(opened).id
     finally:
         objects.close()
@@ -297,6 +298,11 @@ def _by_person(
     for _ in range(PERSON_ATTEMPTS):
         store.allow(BUDGET_SECONDS)
         log = read_log(store, store_id, name, alias)
+        if log.untrusted is not None:
+            raise ReleaseRefused(
+                f"{log.untrusted}: nothing is released over it; if it is a colleague's, add their key to "
+                "trusted_keys in trainer.toml, and if it is nobody's, remove that object from the store"
+            )
         # Chosen once, by what the person saw: a release that slips in must not turn a rollback around.
         target = target or choose(log)
         if kind == "rollback" and log.head is not None:
@@ -312,7 +318,7 @@ def _by_person(
 def _append_entry(store: Store, entry: Release) -> bool:
     key = release_key(entry.model, entry.alias, entry.number)
     what = f"number {entry.number} of {entry.model}@{entry.alias}"
-    return append(store, key, to_bytes(entry), what)
+    return append(store, key, store.seal(entry), what)
 
 
 def _in_force(log: Log) -> Release:

@@ -22,6 +22,7 @@ from ._log import check_names, read_log
 from ._outcome import OnStep, Outcome
 from ._publish import Draft, draft, read_back, upload
 from ._release import BUDGET_SECONDS, release_automatically
+from ._signing import Signing, client_settings, find_signing
 from .checks import Check, Comparison, compatibility, judge
 from .config import choose_options, choose_store, find_config
 from .recipe import Recipe
@@ -54,10 +55,11 @@ def retrain(
     check_names(recipe.name, alias)
     objects = open_objects(url, options)
     try:
-        opened = Store(objects, budget_seconds=BUDGET_SECONDS)
+        signing = find_signing()
+        opened = signing.store(objects, budget_seconds=BUDGET_SECONDS)
         store_id = found_store(opened).id
         with lease(lambda: open_objects(url, options), store_id, recipe.name) as held:
-            run = _Run(recipe, url, options, alias, opened, store_id, held, on_step or _silent)
+            run = _Run(recipe, url, options, alias, opened, store_id, held, on_step or _silent, signing)
             return run.outcome()
     finally:
         objects.close()
@@ -76,7 +78,9 @@ class _Run:
         store_id: str,
         held: Held,
         on_step: OnStep,
+        signing: Signing,
     ) -> None:
+        self._signing = signing
         self._recipe = recipe
         self._url = url
         self._options = options
@@ -111,7 +115,7 @@ class _Run:
         self._on_step("publish", f"{sum(map(len, made.blobs.values())):,} bytes")
         stored = upload(self._store, _with_checks(made, checks))
         self._on_step("read back", f"version {stored.entry.version}")
-        read_back(self._url, self._options, stored.entry, features=recipe.features)
+        read_back(self._url, self._options, stored.entry, features=recipe.features, signing=self._signing)
         self._on_step("release", f"version {stored.entry.version}")
         verdict = release_automatically(
             self._store, self._store_id, stored, self._alias, verdicts, reason="retrained"
@@ -197,7 +201,8 @@ class _Run:
 
     def _loaded(self, ref: str) -> Any:
         """Return the estimator of a version, loaded by the client's own path."""
-        settings: dict[str, Any] = {"storage_options": self._options, "poll_seconds": 0}
+        settings: dict[str, Any] = {"storage_options": self._options, "poll_seconds": 0, "allow_joblib": True}
+        settings |= client_settings(self._store.trust.keys)
         with Client(self._url, store_id=self._store_id, **settings) as client:
             model = client.model(ref, features=self._recipe.features)
             model.refresh()

@@ -1,7 +1,7 @@
 """The `trainer` command: retrain, look, release, roll back.
 
     trainer init | retrain [NAME...] | list | show REF | versions NAME | history NAME | release NAME VERSION
-            | rollback NAME | hold NAME
+            | rollback NAME | hold NAME | keygen | verify REF | pull REF DIR | copy REF --to STORE
 
 Each command takes ``--store`` (else ``MLSHARED_STORE``, else trainer.toml), ``--json`` and ``--quiet``.
 Exit codes: 0 released, nothing to do, or on hold; 1 failed; 2 usage; 3 published but not released; 75
@@ -21,7 +21,7 @@ from mlshared._ref import parse_ref
 from mlshared.errors import AccessDenied, ConfigError, MlsharedError, NotPublished, StorageError
 from mlshared.manifest import Manifest, Release
 
-from . import _history, _look, _release, _report
+from . import _history, _look, _release, _report, _trust_commands
 from ._lease import Busy, LeaseLost
 from ._outcome import Outcome
 from ._scaffold import write_scaffold
@@ -262,6 +262,9 @@ def hold(
         reason=reason,
     )
     _show_entry(entry, json=json, quiet=quiet)
+
+
+_trust_commands.add_to(app)
 
 
 def _chosen(names: list[str] | None, config: Config) -> list[str]:

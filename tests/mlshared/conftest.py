@@ -1,10 +1,10 @@
-"""Modules that the tests of this folder import by name: `entries`."""
+"""Modules that the tests of this folder import by name: `entries` and `signers`."""
 
 import importlib.util
 import sys
 from pathlib import Path
 
-for name in ("entries",):
+for name in ("entries", "signers"):
     spec = importlib.util.spec_from_file_location(name, Path(__file__).parent.with_name(f"{name}.py"))
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
