@@ -7,7 +7,7 @@ busy process was seen to take half a second.
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Final
 
 from mlshared import _frames
 from mlshared._answers import values
@@ -15,6 +15,9 @@ from mlshared._schema import Schema
 from mlshared.errors import InputError
 
 Row = dict[str, Any]
+
+# How scikit-learn refuses rows. IndexError: CategoricalNB looks a category up by its number.
+REFUSALS: Final = (ValueError, OverflowError, IndexError)
 _forked = False
 
 
@@ -48,7 +51,7 @@ class EstimatorPredictor:
     def _ask(self, method: str, x: Any) -> Any:
         try:
             return getattr(self.estimator, method)(x)
-        except ValueError as error:
+        except REFUSALS as error:
             if isinstance(error, InputError):
                 raise
             reason = (str(error).splitlines() or ["refused"])[0]

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
+from mlshared._estimator import REFUSALS
 from mlshared._frames import frame
 from mlshared._schema import Schema
 from mlshared.errors import InputError, MlsharedError
@@ -31,7 +32,6 @@ Array = NDArray[Any]
 TOLERANCE: Final = {"float64": 1e-12, "float32": 2e-6}
 SINGLE_ROWS: Final = 12
 TIMED_ROWS: Final = 256
-_REFUSALS: Final = (ValueError, OverflowError)
 
 
 class NotExact(MlsharedError):  # noqa: N818 - says what it is
@@ -139,7 +139,7 @@ def _answer(estimator: Any, method: str, x: Any) -> Any:
         warnings.simplefilter("ignore")
         try:
             return getattr(estimator, method)(x)
-        except _REFUSALS:
+        except REFUSALS:
             return None
 
 
