@@ -219,9 +219,7 @@ def _predictor(
         lacking = set(bundle.manifest.methods) - set(plan.methods)
         if lacking or not _read_as_checked(plan, schema):
             raise IntegrityError("the plan does not answer what the manifest says it does")
-        lazy = LazyEstimator()
-        if (problem := _estimator_problem(bundle.manifest, settings, trust)) is not None:
-            lazy.settle(problem=problem)
+        lazy = LazyEstimator(foreseen=_estimator_problem(bundle.manifest, settings, trust))
         return PlanPredictor(plan, schema, lazy, min_rows=settings.estimator_min_rows)
     kind = next(kind for kind in sorted(_artifact.ESTIMATOR_KINDS) if kind in bundle.blobs)
     return _estimator_predictor(bytes(bundle.blobs[kind]), kind, schema, settings, trust)

@@ -23,9 +23,14 @@ ESTIMATOR_SECONDS: Final = 120.0
 
 
 class LazyEstimator:
-    """The estimator of a version that has a plan: loaded by the refresh thread once somebody wants it."""
+    """The estimator of a version that has a plan: loaded by the refresh thread once somebody wants it.
 
-    def __init__(self) -> None:
+    Args:
+        foreseen: Why it will not be loaded here, as far as that can be told beforehand.
+    """
+
+    def __init__(self, foreseen: Exception | None = None) -> None:
+        self.foreseen = foreseen
         self.wanted = False
         self.predictor: Predictor | None = None
         self.problem: Exception | None = None

@@ -374,7 +374,8 @@ class Refresher:
 
 def _estimator_problem(version: ModelVersion | None) -> str | None:
     predictor = version.predictor if version else None
-    problem = predictor.lazy.problem if isinstance(predictor, PlanPredictor) else None
+    lazy = predictor.lazy if isinstance(predictor, PlanPredictor) else None
+    problem = (lazy.problem or lazy.foreseen) if lazy is not None else None
     return None if problem is None else f"{type(problem).__name__}: {problem}"
 
 

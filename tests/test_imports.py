@@ -48,7 +48,7 @@ LAYERS = {
         converters._ensembles converters._forests converters._layers converters._lightgbm
         converters._selection converters._several converters._wrappers converters._xgboost
         recipe
-        _fit config converters._adaboost converters._bagging
+        _fit _renewal config converters._adaboost converters._bagging
         _evaluate _scaffold _signing converters.__init__
         _keygen _look _plan _release
         _history

@@ -117,9 +117,12 @@ def next_entry(
         hold: Whether automatic releases stop there.
         reason: In words.
         left: Versions that a rollback leaves: they join the withdrawn.
-        fresh_for_seconds: After how long without a newer entry the alias counts as overdue.
+        fresh_for_seconds: After how long without a newer entry the alias counts as overdue. None: no promise; a
+            person's entry hands on the one in force.
     """
     head = log.head.entry if log.head else None
+    if fresh_for_seconds is None and by == "person" and head is not None:
+        fresh_for_seconds = head.fresh_for_seconds
     version = target.entry.version
     withdrawn = set(head.withdrawn if head else ()) | set(left)
     withdrawn.discard(version)

@@ -177,7 +177,14 @@ def hold(
 
 
 def release_automatically(
-    store: Store, store_id: str, candidate: Stored[Manifest], alias: str, judge: Judge, *, reason: str = ""
+    store: Store,
+    store_id: str,
+    candidate: Stored[Manifest],
+    alias: str,
+    judge: Judge,
+    *,
+    reason: str = "",
+    fresh_for_seconds: float | None = None,
 ) -> Verdict:
     """Put a candidate in force if it passes every check against the version in force at that moment.
 
@@ -188,6 +195,7 @@ def release_automatically(
         alias: Under which name.
         judge: Head -> verdicts; called anew whenever the head has changed.
         reason: For the log.
+        fresh_for_seconds: After how long without a newer entry the alias counts as overdue.
 
     Raises:
         OutcomeUnknown: If the store stopped answering while writing.
@@ -204,7 +212,15 @@ def release_automatically(
             )
         if (why := _stop(log, candidate.entry, checks)) is not None:
             return Verdict(False, bool(champion and champion.hold), why, checks, champion)
-        entry = next_entry(log, candidate, kind="release", by="retrain", hold=False, reason=reason)
+        entry = next_entry(
+            log,
+            candidate,
+            kind="release",
+            by="retrain",
+            hold=False,
+            reason=reason,
+            fresh_for_seconds=fresh_for_seconds,
+        )
         store.allow(BUDGET_SECONDS)
         if _append_entry(store, entry):
             return Verdict(True, False, "every check passed", checks, champion)

@@ -22,6 +22,7 @@ from ._log import check_names, read_log
 from ._outcome import OnStep, Outcome
 from ._publish import Draft, draft, read_back, upload
 from ._release import BUDGET_SECONDS, release_automatically
+from ._renewal import renew
 from ._signing import Signing, client_settings, find_signing
 from .checks import Check, Comparison, compatibility, judge
 from .config import choose_options, choose_store, find_config
@@ -118,8 +119,16 @@ class _Run:
         read_back(self._url, self._options, stored.entry, features=recipe.features, signing=self._signing)
         self._on_step("release", f"version {stored.entry.version}")
         verdict = release_automatically(
-            self._store, self._store_id, stored, self._alias, verdicts, reason="retrained"
+            self._store,
+            self._store_id,
+            stored,
+            self._alias,
+            verdicts,
+            reason="retrained",
+            fresh_for_seconds=recipe.fresh_for_seconds,
         )
+        if not verdict.released:
+            self._renew(verdict.reason)
         comparison = self._comparison
         return Outcome(
             name=recipe.name,
@@ -135,6 +144,13 @@ class _Run:
             plan_report=stored.entry.plan_report,
             seconds=time.monotonic() - started,
         )
+
+    def _renew(self, reason: str) -> None:
+        """Say that this retrain looked and found nothing better, where somebody waits to hear it."""
+        self._held.check()
+        self._store.allow(BUDGET_SECONDS)
+        name, promise = self._recipe.name, self._recipe.fresh_for_seconds
+        renew(self._store, self._store_id, name, self._alias, fresh_for_seconds=promise, reason=reason[:500])
 
     def _draft(self, estimator: Any, prepared: Prepared, scores: dict[str, float], seconds: float) -> Draft:
         recipe = self._recipe
