@@ -31,10 +31,6 @@ Name = Annotated[str, Field(min_length=1)]
 Names = Annotated[tuple[Name, ...], Field(min_length=1)]
 
 
-class UnknownKey(SignatureError):  # noqa: N818 - says what it is
-    """An entry is signed, by nobody whose key is configured here."""
-
-
 class PublicKey(BaseModel):
     """An Ed25519 public key: 32 bytes, as hex."""
 
@@ -156,7 +152,7 @@ class Trust:
         known = [(key, public) for key, public in self._usable if key.keyid in signatures]
         if not known:
             by = ", ".join(keyid[:16] for keyid in list(signatures)[:3])
-            raise UnknownKey(f"{place.what} is signed by {by}, and by no key in trusted_keys")
+            raise SignatureError(f"{place.what} is signed by {by}, and by no key in trusted_keys")
         able = [public for key, public in known if key.may(role, place)]
         if not able:
             by = ", ".join(key.keyid[:16] for key, _ in known)

@@ -154,8 +154,8 @@ class Refresher:
             self._look(now=now)
         else:
             self._hear_of_looks()
-        self._tell_overdue()
         self._serve()
+        self._tell_overdue()
         if self._in_force(self._follower.targets[:1]):
             self._version_error = None
 

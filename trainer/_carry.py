@@ -277,8 +277,10 @@ def read_blob(at: Source, manifest: Manifest, artifact: Artifact) -> bytes:
 def _entry_at(at: Source, ref: Ref) -> Stored[Release]:
     """Return the entry in force, now or at a moment."""
     log = read_log(at.store, at.identity.id, ref.model, ref.alias)
-    if log.head is None and log.untrusted is not None:
-        raise SignatureError(log.untrusted)
+    if log.head is None and log.passed_over is not None:
+        at.store.release(
+            at.identity.id, ref.model, ref.alias, log.passed_over.number
+        )  # raises what is wrong with it
     if log.head is not None and (ref.at is None or log.head.entry.created_at <= ref.at):
         return log.head
     for stored in _entries(at, ref.model, ref.alias) if ref.at is not None else ():

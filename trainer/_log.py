@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from mlshared._keys import UnknownKey
-from mlshared.errors import ConfigError, IntegrityError, SignatureError, StorageError
+from mlshared.errors import ArtifactError, ConfigError, IntegrityError, SignatureError, StorageError
 from mlshared.manifest import (
     FORMAT,
     Fallback,
@@ -24,7 +23,7 @@ from mlshared.manifest import (
     check_alias,
     check_model_name,
 )
-from mlshared.store import Store
+from mlshared.store import Store, open_release
 
 from ._append import nonce
 
@@ -42,8 +41,8 @@ class Log:
         alias: The alias.
         head: The highest valid entry, or None if there is none.
         highest: The highest number there is, valid or not; 0 if none.
-        untrusted: Why an entry above the head is not trusted here, though it is signed; None if there is none. Apps
-            may trust its key: nothing may be written that would pass over it.
+        passed_over: The highest entry above the head that is an entry, and not signed as this trainer wants it. Apps
+            with other keys may have accepted it, so the next one follows it.
     """
 
     store_id: str
@@ -51,7 +50,7 @@ class Log:
     alias: str
     head: Stored[Release] | None
     highest: int
-    untrusted: str | None = None
+    passed_over: Previous | None = None
 
     @property
     def obscured(self) -> bool:
@@ -68,18 +67,19 @@ def read_log(store: Store, store_id: str, model: str, alias: str) -> Log:
     """
     numbers = store.releases(model, alias)
     head: Stored[Release] | None = None
-    untrusted: str | None = None
+    passed_over: Previous | None = None
     for number in reversed(numbers):
         try:
             stored = _valid(store, store_id, model, alias, number)
-        except UnknownKey as error:
-            untrusted = untrusted or str(error)
+        except SignatureError:
+            if head is None and passed_over is None:
+                passed_over = _whoever_signed_it(store, store_id, model, alias, number)
             continue
         if stored is not None:
             head = stored
             if not stored.entry.rootless:
                 break
-    return Log(store_id, model, alias, head, numbers[-1] if numbers else 0, untrusted)
+    return Log(store_id, model, alias, head, numbers[-1] if numbers else 0, passed_over)
 
 
 def check_names(model: str, alias: str | None = None) -> None:
@@ -135,7 +135,8 @@ def next_entry(
         alias=log.alias,
         number=log.highest + 1,
         kind=kind,
-        prev=Previous(number=head.number, sha256=log.head.sha256) if head and log.head else None,
+        prev=log.passed_over
+        or (Previous(number=head.number, sha256=log.head.sha256) if head and log.head else None),
         version=version,
         manifest_sha256=target.sha256,
         fallback=_fallback(head, version, withdrawn),
@@ -163,9 +164,7 @@ def _valid(store: Store, store_id: str, model: str, alias: str, number: int) -> 
     """Return an entry that clients accept: well-formed, in its place, following an entry that is there or none."""
     try:
         stored = store.release(store_id, model, alias, number)
-    except UnknownKey:
-        raise
-    except (IntegrityError, SignatureError):
+    except IntegrityError:
         return None
     if stored is None:
         # Taking it for invalid would write past an entry that clients have read.
@@ -175,3 +174,12 @@ def _valid(store: Store, store_id: str, model: str, alias: str, number: int) -> 
         return stored
     raw = store.release_bytes(model, alias, prev.number) if prev.number < number else None
     return stored if raw is not None and hashlib.sha256(raw).hexdigest() == prev.sha256 else None
+
+
+def _whoever_signed_it(store: Store, store_id: str, model: str, alias: str, number: int) -> Previous | None:
+    raw = store.release_bytes(model, alias, number)
+    try:
+        stored = None if raw is None else open_release(raw, store_id, model, alias, number)
+    except ArtifactError:
+        return None
+    return None if stored is None else Previous(number=number, sha256=stored.sha256)

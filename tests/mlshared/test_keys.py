@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from signers import closed, keys, opened, pair, sign
 
 from mlshared import _envelope
-from mlshared._keys import NO_KEYS, Trust, TrustedKey, UnknownKey, default_keyid, read_keys
+from mlshared._keys import NO_KEYS, Trust, TrustedKey, default_keyid, read_keys
 from mlshared.errors import ArtifactError, ConfigError, IntegrityError, SignatureError
 from mlshared.manifest import to_bytes
 from mlshared.settings import from_environment, make_settings
@@ -237,15 +237,6 @@ def test_a_reset_takes_a_right_of_its_own():
     with pytest.raises(SignatureError, match="whose scope is not release"):
         read(raw, OURS.trusted(roles=["reset"]))
     assert read(raw, OURS.trusted(roles=["release", "reset"])).trust == "signed"
-
-
-def test_an_unknown_key_is_told_apart():
-    """It may be a colleague's."""
-    with pytest.raises(UnknownKey):
-        read(sign(ENTRY, THEIRS), OURS.trusted())
-    with pytest.raises(SignatureError) as caught:
-        read(SIGNED, OURS.trusted(roles=["manifest"]))
-    assert not isinstance(caught.value, UnknownKey)
 
 
 # -- properties ---------------------------------------------------------------------------------------------

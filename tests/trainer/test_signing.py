@@ -23,7 +23,7 @@ from mlshared.manifest import Artifact
 from mlshared.store import Store, open_manifest, open_release, release_key
 from trainer._append import found_store
 from trainer._estimators import NotStorable
-from trainer._release import ReleaseRefused
+from trainer._log import read_log
 from trainer._signing import Signing, find_signing, signing_key, without_secrets
 from trainer.cli import main
 from trainer.config import Config, find_config
@@ -264,21 +264,29 @@ def test_an_unsigned_store_can_be_signed_from_now_on(url, fitted, monkeypatch, t
         assert client.model(MODEL).current.trust == "unverified"
 
 
-def test_an_entry_by_a_colleagues_key(url, signs, fitted, monkeypatch):
-    """A trainer that does not know it writes nothing over it, and says whom to ask; one that does goes on."""
+def test_an_entry_by_a_colleagues_key(url, signs, fitted, monkeypatch, tmp_path):
+    """No automatic release goes over what cannot be judged; a person's does, and follows it for every client."""
     publish(fitted, url)
     signs(THEIRS)
-    assert not publish(fitted, url).released
-    with pytest.raises(ReleaseRefused, match="add their key to trusted_keys"):
-        trainer.release(MODEL, 2, store=url)
+    publish(fitted, url)
+    log = read_log(
+        find_signing().store(open_objects(url)), Store(open_objects(url)).identity().id, MODEL, ALIAS
+    )
+    assert (log.head, log.obscured, log.highest) == (None, True, 1)
+    entry = trainer.release(MODEL, 2, store=url, breaking=True)
+    assert (entry.number, entry.prev.number) == (2, 1)
+    for trusted in ([THEIRS.trusted()], [OURS.trusted(), THEIRS.trusted()]):
+        with serve(url, tmp_path / str(len(trusted)), trusted_keys=trusted) as client:
+            client.model(MODEL).refresh()
+            assert client.model(MODEL).current.version == 2
     with pytest.raises(SignatureError, match="by no key in trusted_keys"):
         trainer.release(MODEL, 1, store=url)
     monkeypatch.setenv("MLSHARED_TRUSTED_KEYS", json.dumps(OURS.trusted()))
-    assert trainer.release(MODEL, 1, store=url).prev.number == 1
+    assert trainer.release(MODEL, 1, store=url).prev.number == 2
 
 
 def test_an_unsigned_entry_in_a_signed_store_is_passed_over(url, signs, fitted, tmp_path):
-    """By trainers as by clients: the next entry follows the last valid one."""
+    """By trainers as by clients; the next entry follows it all the same, for clients that check nothing."""
     publish(fitted, url)
     store = Store(open_objects(url))
     store_id = store.identity().id
@@ -286,7 +294,7 @@ def test_an_unsigned_entry_in_a_signed_store_is_passed_over(url, signs, fitted, 
     planted = planted.model_copy(update={"number": 2, "hold": True})
     assert store.objects.create(release_key(MODEL, ALIAS, 2), store.seal(planted), timeout=5)
     entry = trainer.release(MODEL, 1, store=url)
-    assert (entry.number, entry.prev.number, entry.hold) == (3, 1, False)
+    assert (entry.number, entry.prev.number, entry.hold) == (3, 2, False)
     with serve(url, tmp_path / "cache", trusted_keys=[OURS.trusted()]) as client:
         client.model(MODEL).refresh()
     trust = Trust([OURS.key.public])
