@@ -3,12 +3,11 @@
 ours = pair()                       ours.trusted(roles=["manifest"]): the public half, as a setting
 sign(entry, ours)                   its signed envelope
 opened(envelope), closed(document)  an envelope as a dict and back, for those who tamper
-sign_store(shelf, folder, ours)     the shelf's store, signed
+sign_store(shelf, url, ours)        the shelf's store, signed
 """
 
 import hashlib
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from securesystemslib.signer import CryptoSigner
 
 from mlshared._keys import TrustedKey
 from mlshared._objects import open_objects
-from mlshared.store import IDENTITY_KEY, Store, release_key, version_key
+from mlshared.store import IDENTITY_KEY, Store, blob_key, release_key, version_key
 from trainer._signing import SigningKey, signing_key
 
 
@@ -65,10 +64,9 @@ def closed(document: dict[str, Any]) -> bytes:
     return json.dumps(document, separators=(",", ":")).encode()
 
 
-def sign_store(shelf: Any, folder: Path, by: Pair) -> str:
+def sign_store(shelf: Any, url: Path | str, by: Pair) -> str:
     """Write the shelf's store anew, signed: the same blobs, version 1 in force. Return its URL."""
-    shutil.copytree(shelf.folder, folder, ignore=shutil.ignore_patterns("*.json"))
-    source, objects = Store(open_objects(str(shelf.folder))), open_objects(str(folder))
+    source, objects = Store(open_objects(str(shelf.folder))), open_objects(str(url))
     identity = source.identity()
     assert identity is not None
     said = identity.model_copy(update={"signed": True}).model_dump_json().encode()
@@ -77,6 +75,9 @@ def sign_store(shelf: Any, folder: Path, by: Pair) -> str:
     for version in source.versions(model):
         stored = source.manifest(identity.id, model, version)
         assert stored is not None
+        for artifact in stored.entry.artifacts:
+            key = blob_key(model, stored.entry.publish_id, artifact.sha256)
+            files[key] = source.blob(model, stored.entry.publish_id, artifact)
         files[version_key(model, version)] = by.key.seal(stored.entry)
     for number in source.releases(model, "production"):
         entry = source.release(identity.id, model, "production", number)
@@ -86,4 +87,4 @@ def sign_store(shelf: Any, folder: Path, by: Pair) -> str:
         files[release_key(model, "production", number)] = by.key.seal(signed)
     for key, data in files.items():
         assert objects.create(key, data, timeout=10)
-    return str(folder)
+    return str(url)
