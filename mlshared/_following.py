@@ -8,7 +8,7 @@ The log of an alias is followed in `_alias_log`. Nothing here loads a model.
 
 from dataclasses import replace
 
-from mlshared._alias_log import AliasLog, target_of
+from mlshared._alias_log import LOOK_AHEAD, AliasLog, target_of
 from mlshared._cache import CachedLog
 from mlshared._keys import NO_KEYS, Trust
 from mlshared._ref import Ref
@@ -67,11 +67,11 @@ class Versions:
             if self.head is None:
                 self._take(store, self._ref.version)
             return
+        self.problem = None
         if self.head is None:
-            for number in store.versions(self._ref.model)[-1:]:
-                self._take(store, number)
-        while self.head is not None and self._take(store, self.head.entry.version + 1):
-            pass
+            self._find_head(store)
+        else:
+            self._ask_on(store, self.head.entry.version)
 
     def remember(self) -> None:
         """Write the manifest to the cache."""
@@ -81,6 +81,30 @@ class Versions:
         self._cached.remember_version(stored.entry.version, stored.raw)
         if self._ref.latest:
             self._cached.remember(stored.entry.version, stored.raw)
+
+    def _find_head(self, store: Store) -> None:
+        """Take the highest valid version: whoever may write may have put anything above it."""
+        for number in reversed(store.versions(self._ref.model)):
+            try:
+                self._take(store, number)
+            except (IntegrityError, SignatureError) as error:
+                self.problem = self.problem or error
+            else:
+                return
+        if self.problem is not None:
+            raise self.problem
+
+    def _ask_on(self, store: Store, known: int) -> None:
+        """Ask for the versions after the known one, past a few that are not valid."""
+        number = known + 1
+        while number <= known + LOOK_AHEAD:
+            try:
+                if not self._take(store, number):
+                    return
+                known = number
+            except (IntegrityError, SignatureError) as error:
+                self.problem = error
+            number += 1
 
     def _take(self, store: Store, number: int) -> bool:
         stored = store.manifest(self._store_id, self._ref.model, number)

@@ -38,7 +38,8 @@ def test_every_name_of_a_test_was_understood():
 
 
 @pytest.mark.parametrize(
-    "promise", re.findall(r"^- \*\*.*?(?=^- |^## |\Z)", TEXT.split("## What is not")[0], re.MULTILINE | re.DOTALL)
+    "promise",
+    re.findall(r"^- \*\*.*?(?=^- |^## |\Z)", TEXT.split("## What is not")[0], re.MULTILINE | re.DOTALL),
 )
 def test_every_promise_names_a_test(promise):
     """But the one that says what the code does not do."""

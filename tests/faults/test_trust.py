@@ -193,9 +193,9 @@ def test_f24_a_store_in_the_place_of_another(world, shelf, tmp_path):
         _ = client.model(NAME).current
 
 
-@pytest.mark.parametrize("ref", [f"{NAME}@4", f"{NAME}@latest"])
-def test_f24_a_version_that_no_release_names(world, ref):
+def test_f24_a_version_that_no_release_names(world):
     """Its own signature counts, and the role of a manifest."""
+    ref = f"{NAME}@4"
     four = world.store.manifest(world.store_id, NAME, 2).entry.model_copy(update={"version": 4})
     world.store.objects.create(version_key(NAME, 4), to_bytes(four), timeout=5)
     with pytest.raises(ModelNotReady, match="is not signed"):
@@ -205,6 +205,26 @@ def test_f24_a_version_that_no_release_names(world, ref):
     with pytest.raises(ModelNotReady, match="whose scope is not manifest"):
         _ = world.client(OURS.trusted(roles=["release"]), ref=ref, cache="b").current
     assert serves(world.client(OURS.trusted(roles=["manifest"]), ref=ref, cache="c"), 4)
+
+
+def test_f24_the_newest_version_is_the_newest_that_is_signed(world):
+    """What lies above it, from now on or from the start, does not keep `@latest` from going on."""
+    running = world.client(OURS, ref=f"{NAME}@latest")
+    assert serves(running, 3)
+    made = world.store.manifest(world.store_id, NAME, 2).entry
+    world.store.objects.create(
+        version_key(NAME, 4), to_bytes(made.model_copy(update={"version": 4})), timeout=5
+    )
+    with pytest.raises(SignatureError):
+        running.refresh()
+    assert (serves(running, 3), running.status().state) == (True, "stale")
+    assert serves(world.client(OURS, ref=f"{NAME}@latest", cache="new"), 3)
+    world.store.objects.create(
+        version_key(NAME, 5), sign(made.model_copy(update={"version": 5}), OURS), timeout=5
+    )
+    with contextlib.suppress(SignatureError):
+        running.refresh()
+    assert serves(running, 5)
 
 
 def test_f24_a_release_names_the_manifest_and_no_second_signature_is_needed(world):
