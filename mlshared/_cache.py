@@ -25,8 +25,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final
 
-import platformdirs
-
 from mlshared._disk import refusal
 from mlshared._envelope import MAX_ENTRY_BYTES
 from mlshared._folder import Folder, Kept
@@ -270,7 +268,7 @@ def open_cache(folder: Path | None, *, max_bytes: int) -> Cache:
         max_bytes: How many bytes of blobs may lie there after `Cache.evict`.
     """
     try:
-        root = platformdirs.user_cache_path("mlshared") if folder is None else folder.absolute()
+        root = _users_folder() if folder is None else folder.absolute()
         # A user without a home gets the literal "~/.cache".
         refused = refusal(root) if root.is_absolute() else "this user has no home folder; set cache_dir"
     except (OSError, RuntimeError) as error:
@@ -278,6 +276,12 @@ def open_cache(folder: Path | None, *, max_bytes: int) -> Cache:
     files = Folder(None if refused else root, refused=refused and f"cache in memory only: {refused}")
     files.start()
     return Cache(files, max_bytes=max_bytes)
+
+
+def _users_folder() -> Path:
+    import platformdirs  # noqa: PLC0415 - who names a folder need not wait for it
+
+    return platformdirs.user_cache_path("mlshared")
 
 
 def choose_evictions(

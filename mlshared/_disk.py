@@ -3,6 +3,7 @@
     write_file    temp file in <root>/tmp -> fsync -> link (first one wins) or rename (last one wins)
     read_file     open once without following links -> owner, mode, size -> those bytes
     map_file      the same, mapped, with an identity that tells whether its bytes may have changed
+    unload        what is mapped is not needed here any more
     refusal       why a folder cannot be used at all: not ours, open to others, on a network
 
 Nothing is ever truncated or rewritten in place: a process that has mapped or opened a file keeps what it had.
@@ -20,8 +21,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from mlshared._breath import breathe
+
 TEMPORARY: Final = "tmp"
 ABANDONED_SECONDS: Final = 3600.0
+_UNLOAD_BYTES: Final = 4 * 1024**2  # the interpreter is held meanwhile
 _MOUNTS: Final = Path("/proc/self/mounts")
 _OPEN_TO_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 _NOT_A_FILE: Final = frozenset({errno.ELOOP, errno.ENXIO})
@@ -125,6 +129,20 @@ def map_file(path: Path, *, limit: int) -> tuple[mmap.mmap, str] | None:
         os.close(fd)
 
 
+def unload(view: memoryview) -> None:
+    """Drop the pages of a mapped file from this process; whoever still reads them gets them back, a page at a time.
+
+    The kernel then no longer counts them as this process's memory, and unmapping it later takes no time. Whether
+    they stay in the page cache is its own to judge.
+    """
+    mapped = view.obj
+    if not isinstance(mapped, mmap.mmap) or not hasattr(mmap, "MADV_DONTNEED"):
+        return
+    for start in range(0, len(view), _UNLOAD_BYTES):
+        mapped.madvise(mmap.MADV_DONTNEED, start, min(_UNLOAD_BYTES, len(view) - start))
+        breathe()
+
+
 def _open_ours(path: Path, limit: int) -> int | None:
     """Return a descriptor of a file that `write_file` could have left, or None if it is no such file."""
     try:
@@ -175,7 +193,9 @@ def probe(root: Path) -> None:
     temporary = _temporary(root)
     try:
         make_folders(root, temporary.parent)
-        _write_new(temporary, b"probe")
+        _write_new(
+            temporary, b"probe", sync=False
+        )  # a first answer may wait for this; what matters is synced
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -243,13 +263,14 @@ def _temporary(root: Path) -> Path:
     return root / TEMPORARY / f"{os.getpid()}-{secrets.token_hex(8)}"
 
 
-def _write_new(path: Path, data: bytes) -> None:
+def _write_new(path: Path, data: bytes, *, sync: bool = True) -> None:
     fd = os.open(path, _CREATE | os.O_EXCL, 0o400)
     try:
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(fd, rest) :]
-        os.fsync(fd)
+        if sync:
+            os.fsync(fd)
     finally:
         os.close(fd)
 

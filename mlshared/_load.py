@@ -9,28 +9,26 @@ process loads and self-tests for itself.
 
 import hashlib
 import json
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from importlib import metadata
 from typing import Any, Final
 
 from mlshared import _artifact, _selftest
 from mlshared._cache import Cache
 from mlshared._envelope import MAX_ENTRY_BYTES
 from mlshared._estimator import EstimatorPredictor, set_one_job
-from mlshared._features import source_sha256
 from mlshared._planned import LazyEstimator, PlanPredictor
+from mlshared._policy import check_estimator, check_policy, estimator_problem, kinds_to_fetch
 from mlshared._schema import Schema
 from mlshared._target import Target
 from mlshared._version import ModelVersion, RowFunction
 from mlshared.errors import (
-    EnvironmentMismatch,
     FeatureSkew,
     IntegrityError,
     MlsharedError,
     StorageError,
     UnsupportedFormat,
-    UntrustedType,
 )
 from mlshared.events import Hook
 from mlshared.manifest import Artifact, Manifest, Stored, Trusted
@@ -38,7 +36,6 @@ from mlshared.plan import Plan, load_plan
 from mlshared.settings import Settings
 from mlshared.store import Store, open_manifest
 
-KNOWN_KINDS: Final = _artifact.ESTIMATOR_KINDS | {"plan", "golden", "categories"}
 TEXTS: Final = frozenset({"category", "text"})
 PLAN_TOLERANCE: Final = 1e-9
 MAPPED_FROM_BYTES: Final = 16 * 1024 * 1024
@@ -57,6 +54,7 @@ class Host:
         cache: What this host already has.
         hook: Who is told.
         gate: Held while libraries are imported.
+        wake: Has the refresh thread look at once.
         in_use: The blobs of every model in force here, by ref.
     """
 
@@ -65,6 +63,7 @@ class Host:
     cache: Cache
     hook: Hook
     gate: AbstractContextManager[None] = field(default_factory=nullcontext)
+    wake: Callable[[], None] = lambda: None
     in_use: dict[str, set[str]] = field(default_factory=dict)
 
     def close(self) -> None:
@@ -95,55 +94,12 @@ def fetch(host: Host, store_id: str, model: str, target: Target) -> Bundle:
     """
     stored = _manifest(host, store_id, model, target)
     check_policy(stored.entry, trust=target.trust, allow_joblib=host.settings.allow_joblib)
-    wanted = [a for a in stored.entry.artifacts if a.kind in _kinds(stored.entry)]
+    wanted = [a for a in stored.entry.artifacts if a.kind in kinds_to_fetch(stored.entry)]
     blobs = {a.kind: _bytes(host, stored.entry, a, cached_only=target.cached_only) for a in wanted}
     return Bundle(stored, blobs)
 
 
-def check_policy(manifest: Manifest, *, trust: Trusted, allow_joblib: bool = False) -> None:
-    """Refuse a version this process could not use, or may not, before anything is downloaded.
-
-    Args:
-        manifest: Of the version.
-        trust: What is known of who signed it.
-        allow_joblib: The setting.
-
-    Raises:
-        UnsupportedFormat: If it needs a kind of artifact that is not known here.
-        IntegrityError: If it names two artifacts of a kind, or two estimators: which one counts would be a guess.
-        EnvironmentMismatch: If its estimator needs a library that is absent, or another minor release of
-            scikit-learn.
-        UntrustedType: If its estimator is a joblib file, and that is not allowed here, or not signed.
-    """
-    kinds = _kinds(manifest)
-    named = [artifact.kind for artifact in manifest.artifacts]
-    if len(set(named)) < len(named) or len(_artifact.ESTIMATOR_KINDS.intersection(named)) > 1:
-        raise IntegrityError("names two artifacts where there can be one")
-    for artifact in manifest.artifacts:
-        if artifact.required and artifact.kind not in KNOWN_KINDS:
-            raise UnsupportedFormat(f"needs an artifact of kind {artifact.kind[:40]!r}: upgrade mlshared")
-        if artifact.kind in _artifact.ESTIMATOR_KINDS and "plan" not in kinds:
-            check_estimator(artifact, trust=trust, allow_joblib=allow_joblib)
-    if not kinds & (_artifact.ESTIMATOR_KINDS | {"plan"}):
-        raise UnsupportedFormat("has no artifact that this release can predict with: upgrade mlshared")
-
-
-def check_estimator(artifact: Artifact, *, trust: Trusted, allow_joblib: bool) -> None:
-    """Refuse an estimator that could not be loaded here, or may not be; arguments and errors of `check_policy`."""
-    if artifact.kind == "joblib" and not (allow_joblib and trust == "signed"):
-        missing = "allow_joblib is not set here" if not allow_joblib else f"the version is {trust}"
-        raise UntrustedType(
-            f"the estimator is a joblib file, which can run any code, and {missing}; it is loaded only with "
-            "allow_joblib and a signature by one of trusted_keys"
-        )
-    _check_libraries(
-        {**artifact.requires, **({"skops": "0.16 or newer"} if artifact.kind == "skops" else {})}
-    )
-
-
-def assemble(
-    bundle: Bundle, target: Target, *, features: RowFunction | None, settings: Settings
-) -> ModelVersion:
+def assemble(bundle: Bundle, target: Target, *, features: RowFunction | None, host: Host) -> ModelVersion:
     """Return a version that answers its golden rows as it did at publish.
 
     Raises:
@@ -157,7 +113,7 @@ def assemble(
         )
     categories = json.loads(bytes(bundle.blobs["categories"])) if "categories" in bundle.blobs else {}
     schema = Schema(manifest.fields, manifest.input, categories)
-    predictor = _predictor(bundle, schema, settings, target.trust)
+    predictor = _predictor(bundle, schema, host, target.trust)
     version = ModelVersion(
         manifest=manifest,
         manifest_sha256=bundle.stored.sha256,
@@ -172,8 +128,23 @@ def assemble(
     if features is not None and manifest.features is not None:
         _selftest.check_features(version.checked, golden)
     tolerance = ESTIMATOR_TOLERANCE if version.plan is None or version.plan.single else PLAN_TOLERANCE
-    _selftest.self_test(version.answer, golden, tolerance)
+    _selftest.self_test(_answers(version), golden, tolerance)
     return version
+
+
+def _answers(version: ModelVersion) -> _selftest.Answer:
+    """Return what answers raw rows for a self-test; a plan walks them once for all its methods."""
+    plan = version.plan
+    if plan is None:
+        return version.answer
+    known: dict[str, Any] = {}
+
+    def answer(method: str, rows: list[Any]) -> Any:
+        if not known:
+            known.update(plan.every([version.checked(row) for row in rows]))
+        return known[method]
+
+    return answer
 
 
 def fill_estimator(host: Host, version: ModelVersion) -> None:
@@ -212,29 +183,19 @@ def _loaded_estimator(host: Host, version: ModelVersion) -> EstimatorPredictor:
 
 
 def _predictor(
-    bundle: Bundle, schema: Schema, settings: Settings, trust: Trusted
+    bundle: Bundle, schema: Schema, host: Host, trust: Trusted
 ) -> PlanPredictor | EstimatorPredictor:
+    settings = host.settings
     if "plan" in bundle.blobs:
         plan = load_plan(bundle.blobs["plan"])
         lacking = set(bundle.manifest.methods) - set(plan.methods)
         if lacking or not _read_as_checked(plan, schema):
             raise IntegrityError("the plan does not answer what the manifest says it does")
-        lazy = LazyEstimator(foreseen=_estimator_problem(bundle.manifest, settings, trust))
+        foreseen = estimator_problem(bundle.manifest, trust=trust, allow_joblib=settings.allow_joblib)
+        lazy = LazyEstimator(host.wake, foreseen=foreseen)
         return PlanPredictor(plan, schema, lazy, min_rows=settings.estimator_min_rows)
     kind = next(kind for kind in sorted(_artifact.ESTIMATOR_KINDS) if kind in bundle.blobs)
     return _estimator_predictor(bytes(bundle.blobs[kind]), kind, schema, settings, trust)
-
-
-def _estimator_problem(manifest: Manifest, settings: Settings, trust: Trusted) -> MlsharedError | None:
-    """Return why the estimator beside a plan cannot answer tables here, as far as the manifest tells."""
-    artifact = next((a for a in manifest.artifacts if a.kind in _artifact.ESTIMATOR_KINDS), None)
-    try:
-        if artifact is None:
-            raise UnsupportedFormat("has no estimator that this release can load")
-        check_estimator(artifact, trust=trust, allow_joblib=settings.allow_joblib)
-    except MlsharedError as error:
-        return error
-    return None
 
 
 def _read_as_checked(plan: Plan, schema: Schema) -> bool:
@@ -257,12 +218,6 @@ def _golden(blobs: dict[str, bytes | memoryview]) -> bytes:
     if golden is None:
         raise IntegrityError("has no golden rows, so it cannot be tested before it serves")
     return bytes(golden)
-
-
-def _kinds(manifest: Manifest) -> set[str]:
-    """Return the kinds of artifact to fetch: with a plan, no estimator before somebody asks for it."""
-    kinds = {artifact.kind for artifact in manifest.artifacts} & KNOWN_KINDS
-    return kinds - _artifact.ESTIMATOR_KINDS if "plan" in kinds else kinds
 
 
 def _manifest(host: Host, store_id: str, model: str, target: Target) -> Stored[Manifest]:
@@ -314,42 +269,3 @@ def _blob(host: Host, manifest: Manifest, artifact: Artifact, *, cached_only: bo
         raw = host.store.blob(manifest.model, manifest.publish_id, artifact)
     host.cache.put(artifact.sha256, raw)
     return raw
-
-
-def _check_libraries(requires: dict[str, str]) -> None:
-    for distribution, wanted in requires.items():
-        try:
-            present = metadata.version(distribution)
-        except metadata.PackageNotFoundError as error:
-            extra = ": pip install 'mlshared[sklearn]'" if distribution == "scikit-learn" else ""
-            raise EnvironmentMismatch(
-                f"needs {distribution} {wanted}, which is not installed{extra}"
-            ) from error
-        if distribution == "scikit-learn" and present.split(".")[:2] != wanted.split(".")[:2]:
-            raise EnvironmentMismatch(
-                f"was trained with scikit-learn {wanted}, and {present} is installed here: "
-                "install the same minor release, or retrain with this one"
-            )
-
-
-def fingerprint(features: RowFunction | None, settings: Settings) -> str:
-    """Return a hash of what decides whether a version that failed here would fail again."""
-    distributions = ("mlshared", "numpy", "scikit-learn", "scipy", "pandas", "skops", "lightgbm", "xgboost")
-    facts: list[Any] = [_installed(name) for name in distributions]
-    facts += [_python(), source_sha256(features) if features else None]
-    facts += [sorted(settings.trusted_types), settings.allow_joblib, settings.allow_unsigned]
-    facts += [sorted(json.dumps(key.as_json(), sort_keys=True) for key in settings.trusted_keys or ())]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-
-
-def _installed(distribution: str) -> str | None:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _python() -> list[str]:
-    import platform  # noqa: PLC0415 - only at a load
-
-    return [platform.python_version(), platform.machine()]

@@ -42,6 +42,7 @@ class LocalObjects:
         try:
             with path.open("rb") as file:
                 size = os.fstat(file.fileno()).st_size
+                self._seen = True
                 return file.read(min(limit, size) + 1)  # read() allocates what it is asked for
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             self._check_root()

@@ -26,15 +26,23 @@ class LazyEstimator:
     """The estimator of a version that has a plan: loaded by the refresh thread once somebody wants it.
 
     Args:
+        wake: Has the refresh thread look at once, not at its next tick.
         foreseen: Why it will not be loaded here, as far as that can be told beforehand.
     """
 
-    def __init__(self, foreseen: Exception | None = None) -> None:
+    def __init__(self, wake: Callable[[], None], foreseen: Exception | None = None) -> None:
+        self._wake = wake
         self.foreseen = foreseen
         self.wanted = False
         self.predictor: Predictor | None = None
         self.problem: Exception | None = None
         self._settled = threading.Event()
+
+    def want(self) -> None:
+        """Ask for it, unless it is known that it cannot be had."""
+        if self.problem is None and not self.wanted:
+            self.wanted = True
+            self._wake()
 
     def settle(self, *, predictor: Predictor | None = None, problem: Exception | None = None) -> None:
         """Note that it is loaded, or why it cannot be."""
@@ -49,7 +57,7 @@ class LazyEstimator:
             MlsharedError: If it cannot be, or is not in time.
         """
         if self.predictor is None:
-            self.wanted = self.problem is None
+            self.want()
             self._settled.wait(seconds)
         if self.problem is not None:
             raise self.problem
@@ -96,7 +104,7 @@ class PlanPredictor:
         if _height(table) >= self._min_rows:
             if self.lazy.predictor is not None:
                 return self.lazy.predictor.table(method, table)
-            self.lazy.wanted = self.lazy.problem is None
+            self.lazy.want()
         return self.plan.run(method, self._columns(_frames.columns(table, self._schema)))
 
     def _columns(self, checked: dict[str, Any]) -> dict[str, Any]:

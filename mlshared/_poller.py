@@ -112,6 +112,7 @@ class Poller:
 
     def _run(self) -> None:
         try:
+            self._run_jobs(0.0)  # whoever started the thread for a job waits for that, not for a tick
             while not self._stop.is_set():
                 wait = 1.0
                 try:

@@ -14,14 +14,18 @@ or not at all where trying again cannot help.
 import random
 import time
 from collections.abc import Collection
+from contextlib import nullcontext
+from functools import partial
 from typing import Final
 
-from mlshared._features import source_sha256
+from mlshared._breath import giving_way
+from mlshared._fingerprint import fingerprint
 from mlshared._following import follow
 from mlshared._freshness import Freshness
-from mlshared._load import Bundle, Host, assemble, fetch, fill_estimator, fingerprint
-from mlshared._planned import PlanPredictor
+from mlshared._load import Bundle, Host, assemble, fetch, fill_estimator
+from mlshared._notices import edited, estimator_problem, untrusted
 from mlshared._ref import Ref
+from mlshared._replaced import Replaced
 from mlshared._status import Status
 from mlshared._target import Follower, Target
 from mlshared._verdicts import DETERMINISTIC, Verdicts, backoff
@@ -30,7 +34,6 @@ from mlshared.errors import ArtifactError, MlsharedError, ModelNotReady, NotPubl
 from mlshared.events import RefreshFailed, ReleaseOverdue, StoreWarning, VersionLoaded, VersionQuarantined
 from mlshared.model import Model
 
-KEEP_OLD_SECONDS: Final = 60.0
 TOUCH_SECONDS: Final = 600.0
 LOOK_SECONDS: Final = 10.0
 COLD_LOOK_SECONDS: Final = 4.0  # less than a request waits, so that it can be told what failed
@@ -78,7 +81,7 @@ class Refresher:
         bare = settings.floors.get(ref.model, 1) if ref.alias == settings.alias else 1
         floor = settings.floors.get(f"{ref.model}@{ref.alias}", bare)
         self._follower: Follower = follow(store_id, ref, self._log, floor=floor, trust=host.store.trust)
-        self._verdicts = Verdicts(self._log, fingerprint(model.features, settings))
+        self._verdicts = Verdicts(self._log, partial(fingerprint, model.features, settings))
         self._freshness = Freshness(refuses=settings.refuse_overdue)
         self._interval = settings.poll_interval * random.random()  # noqa: S311 - the first phase spreads load
         self._look_not_before = 0.0
@@ -88,7 +91,7 @@ class Refresher:
         self._store_error: Exception | None = None
         self._version_error: Exception | None = None
         self._tried: list[str] = []
-        self._old: list[tuple[float, ModelVersion]] = []
+        self._replaced = Replaced()
         self._touched = time.monotonic()
         self._warned: set[str] = set()
         self._bundle: Bundle | None = None
@@ -145,10 +148,14 @@ class Refresher:
             ignored_fields=dict(version.schema.ignored) if version else {},
             cache_problem=self._host.cache.problem,
             overdue=overdue,
-            estimator_problem=_estimator_problem(version),
+            estimator_problem=estimator_problem(version),
         )
 
     def _cycle(self, *, now: bool) -> None:
+        with nullcontext() if self.model.loaded is None else giving_way():
+            self._run_cycle(now=now)
+
+    def _run_cycle(self, *, now: bool) -> None:
         self._follower.rescan()
         if now or self._look_is_due():
             self._look(now=now)
@@ -275,31 +282,33 @@ class Refresher:
         for target in self._to_try():
             started = time.monotonic()
             try:
-                version = self._load(target)
+                version, mapped = self._load(target)
             except Exception as error:  # noqa: BLE001 - code of an estimator's or the app's may raise anything
                 self._failed(target, error)
             else:
-                self._swap(version, time.monotonic() - started)
+                self._swap(version, mapped, time.monotonic() - started)
                 return
 
-    def _load(self, target: Target) -> ModelVersion:
+    def _load(self, target: Target) -> tuple[ModelVersion, memoryview | None]:
+        """Return a version, and its plan's file where that is mapped."""
         bundle, self._bundle = self._bundle, None
         if bundle is None or bundle.stored.sha256 != target.manifest_sha256:
             bundle = fetch(self._host, self._store_id, self._ref.model, target)
         with self._host.gate:
-            return assemble(bundle, target, features=self.model.features, settings=self._host.settings)
+            version = assemble(bundle, target, features=self.model.features, host=self._host)
+        plan = bundle.blobs.get("plan")
+        return version, plan if isinstance(plan, memoryview) else None
 
-    def _swap(self, version: ModelVersion, seconds: float) -> None:
+    def _swap(self, version: ModelVersion, mapped: memoryview | None, seconds: float) -> None:
         previous = self.model.loaded
-        if previous is not None:
-            self._old.append((time.monotonic() + KEEP_OLD_SECONDS, previous))
         self.model.swap(version)
+        self._replaced.swapped(previous, mapped)
         self._verdicts.forgive()
         self._tried.clear()
         self._follower.remember()
         self._keep(version)
-        self._warn(_edited(version))
-        self._warn(self._untrusted(version))
+        self._warn(edited(version))
+        self._warn(untrusted(version, self._host.settings))
         before = previous.version if previous else None
         self._host.hook(VersionLoaded(str(self._ref), version.version, before, seconds))
 
@@ -315,15 +324,6 @@ class Refresher:
             )
         if freshness.refusal(targets) and self.model.loaded is not None:
             self.model.swap(None)
-
-    def _untrusted(self, version: ModelVersion) -> str | None:
-        """Return a warning if nobody's signature was checked, unless the settings say that this is known."""
-        if version.trust == "signed" or self._host.settings.allow_unsigned:
-            return None
-        return (
-            f"versions of {version.name} are {version.trust}: whoever can write to the store decides what this "
-            "process answers; sign them and set trusted_keys, or set allow_unsigned"
-        )
 
     # -- note ----------------------------------------------------------------------------------------------
 
@@ -348,9 +348,8 @@ class Refresher:
             self._host.hook(StoreWarning(str(self._ref), message))
 
     def _keep_house(self) -> None:
-        # Here, so that freeing a large old version never falls into a request.
+        self._replaced.let_go()
         now = time.monotonic()
-        self._old = [(until, version) for until, version in self._old if until > now]
         if now - self._touched > TOUCH_SECONDS and self.model.loaded is not None:
             self._keep(self.model.loaded)
             self._touched = now
@@ -372,23 +371,5 @@ class Refresher:
         host.cache.evict(set().union(*host.in_use.values()))
 
 
-def _estimator_problem(version: ModelVersion | None) -> str | None:
-    predictor = version.predictor if version else None
-    lazy = predictor.lazy if isinstance(predictor, PlanPredictor) else None
-    problem = (lazy.problem or lazy.foreseen) if lazy is not None else None
-    return None if problem is None else f"{type(problem).__name__}: {problem}"
-
-
 def _blobs(version: ModelVersion) -> set[str]:
     return {version.manifest_sha256} | {artifact.sha256 for artifact in version.manifest.artifacts}
-
-
-def _edited(version: ModelVersion) -> str | None:
-    """Return a warning if the app's feature function is not the text the version was trained with."""
-    expected = version.manifest.features
-    if expected is None or version.features is None or source_sha256(version.features) == expected.sha256:
-        return None
-    return (
-        f"{version.ref} was trained with another text of {expected.name}; "
-        "on the golden rows both give the same values"
-    )

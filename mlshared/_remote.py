@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from mlshared._loop import PrivateLoop
 from mlshared.errors import AccessDenied, ConfigError, MlsharedError, StorageError
 
 _T = TypeVar("_T")
@@ -48,6 +47,8 @@ class Remote:
         self._url = url
         self._make = make
         self._options = dict(options)
+        from mlshared._loop import PrivateLoop  # noqa: PLC0415 - asyncio and TLS: a store in a folder needs none
+
         self._loop = PrivateLoop(self._connect)
 
     def close(self) -> None:

@@ -20,6 +20,7 @@ from datetime import date
 from decimal import Decimal
 from difflib import get_close_matches
 from enum import Enum
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
 
@@ -37,6 +38,7 @@ from pydantic import (
 from pydantic import Field as Constrained
 from typing_extensions import TypedDict  # pydantic refuses typing.TypedDict before Python 3.12
 
+from mlshared._breath import breathe
 from mlshared.errors import InputError, InputProblem
 from mlshared.manifest import Field, Scalar
 
@@ -268,10 +270,18 @@ class Schema:
             yield {"field": where, "message": problem["message"]}
 
 
-def _row_validator(fields: Sequence[Field], *, careful: bool) -> Any:
-    annotations = {field.name: _annotation(field, careful=careful) for field in fields}
+# The next version of a model mostly reads the same fields: a swap then compiles nothing, which takes pydantic
+# milliseconds in one piece.
+@lru_cache(maxsize=64)
+def _row_validator(fields: tuple[Field, ...], *, careful: bool) -> Any:
+    annotations = {}
+    for field in fields:
+        annotations[field.name] = _annotation(field, careful=careful)
+        breathe()
     row = TypedDict("Row", annotations)  # type: ignore[misc]
-    return TypeAdapter(row).validator.validate_python
+    compiled = TypeAdapter(row).validator.validate_python
+    breathe()
+    return compiled
 
 
 def _column_of(field: Field) -> Any:

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from mlshared._breath import breathe
 from mlshared._envelope import strict_json
 from mlshared.errors import (
     EnvironmentMismatch,
@@ -63,6 +64,7 @@ def self_test(answer: Answer, golden: bytes, tolerance: float = 1e-6) -> None:
     """
     rows, answers, exact = read_golden(golden)
     for method, expected in answers.items():
+        breathe()
         try:
             got = answer(method, rows)
         except ImportError as error:
@@ -70,6 +72,7 @@ def self_test(answer: Answer, golden: bytes, tolerance: float = 1e-6) -> None:
         except _UNANSWERED as error:
             reason = f"{type(error).__name__}: {str(error)[:300]}"
             raise SelfTestFailed(f"{method} does not answer the golden rows: {reason}") from error
+        breathe()
         difference = disagreement(
             columns(expected), columns(encode(got)), exact=method in exact, tolerance=tolerance
         )
@@ -185,6 +188,7 @@ def differing(
     """Yield row and column of every value that differs; both must be of one shape."""
     slack = [0.0 if exact else tolerance * _scale(column) for column in expected]
     for row in range(len(expected[0]) if expected else 0):
+        breathe()
         for number, allowed in enumerate(slack):
             if not _same(expected[number][row], got[number][row], allowed):
                 yield row, number

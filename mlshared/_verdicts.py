@@ -9,6 +9,7 @@ import hashlib
 import random
 import time
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Final
 
 from mlshared._cache import CachedLog
@@ -34,16 +35,17 @@ class Verdicts:
 
     Args:
         log: Where quarantines are kept for the next process.
-        fingerprint: Of everything that decides whether a failure repeats.
+        fingerprint: Returns one of everything that decides whether a failure repeats. Asked for at the first
+            quarantine only: it looks up the installed libraries, which takes as long as a load.
         clock: Monotonic seconds.
     """
 
     def __init__(
-        self, log: CachedLog, fingerprint: str, *, clock: Callable[[], float] = time.monotonic
+        self, log: CachedLog, fingerprint: Callable[[], str], *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.quarantined: dict[int, str] = {}
         self._log = log
-        self._fingerprint = fingerprint
+        self._fingerprint = cache(fingerprint)
         self._clock = clock
         self._retry_at: dict[str, float] = {}
         self._failures: dict[str, int] = {}
@@ -53,7 +55,7 @@ class Verdicts:
         kept = self._log.quarantined()
         aside = set()
         for target in targets:
-            if (reason := kept.get(self._key(target))) is not None:
+            if kept and (reason := kept.get(self._key(target))) is not None:
                 self.quarantined[target.version] = reason
                 aside.add(target.manifest_sha256)
             elif self._retry_at.get(target.manifest_sha256, 0.0) > self._clock():
@@ -79,4 +81,4 @@ class Verdicts:
         self._failures.clear()
 
     def _key(self, target: Target) -> str:
-        return hashlib.sha256(f"{target.manifest_sha256} {self._fingerprint}".encode()).hexdigest()
+        return hashlib.sha256(f"{target.manifest_sha256} {self._fingerprint()}".encode()).hexdigest()

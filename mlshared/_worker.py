@@ -247,7 +247,7 @@ class Worker:
             cache = open_cache(settings.cache_dir, max_bytes=settings.cache_bytes)
             with self.gate:
                 objects = open_objects(settings.store, settings.storage_options)
-            self._host = Host(settings, Store(objects), cache, self._hook, self.gate)
+            self._host = Host(settings, Store(objects), cache, self._hook, self.gate, wake=self._poller.wake)
         if self._store_id is None:
             if time.monotonic() < self._open_not_before and self._open_error is not None:
                 raise self._open_error

@@ -7,9 +7,11 @@ s3_wire         s3_store, reached through counting_proxy
 shelf           a store with a model in three versions, made once: .copy_to(folder), .send_to(s3_store)
 """
 
+import gc
 import importlib.util
 import os
 import sys
+import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,13 @@ settings.register_profile("quick", deadline=None, max_examples=10)
 settings.load_profile(os.environ.get("TESTS_PROFILE", "default"))
 
 
+def pytest_collection_finish():
+    """Keep what was imported out of later garbage collections, and have fewer: they are half of a small test."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
 def _beside(name: str) -> Any:
     """Import a module of this folder, for tests in every folder below to import by its name."""
     spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
@@ -33,6 +42,7 @@ def _beside(name: str) -> Any:
 
 
 wire = _beside("wire")
+machine = _beside("machine")
 make_shelf = _beside("shelf").make_shelf
 
 
@@ -59,6 +69,35 @@ def _home_is_left_alone(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_is_left_running():
+    """What a test started has ended when the session does: its children, and what inherited its environment."""
+    mark = f"TESTS_SESSION={uuid.uuid4().hex}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(*mark.split("="))
+        yield
+    until = time.monotonic() + 10
+    while left := _started_here(mark):
+        assert time.monotonic() < until, f"left running: {left}"
+        time.sleep(0.05)
+
+
+def _started_here(mark):
+    """Return the command lines of processes that are this one's children or have that in their environment."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            status = (process / "status").read_text()
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            environment = (process / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue  # it has ended, or is another user's
+        ours = f"PPid:\t{os.getpid()}\n" in status or mark.encode() in environment
+        if ours and command and process.name != str(os.getpid()) and "resource_tracker" not in command:
+            found.append(command[:200])
+    return found
 
 
 @pytest.fixture(scope="session")

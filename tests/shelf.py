@@ -2,7 +2,7 @@
 
     shelf.copy_to(folder)             as a folder
     shelf.send_to(s3_store)           into a bucket
-    shelf.offline(2, row)             what version 2 answers, asked of the fitted pipeline itself
+    shelf.offline(2, row)             what version 2 answers, asked of the fitted pipeline itself; equals within EXACT
     add_version(url, ..., change=...) a further version with changed bytes, consistent or not
 
 Version 1 is released, 2 and 3 are published. They were fitted on different rows, so that no two of them
@@ -20,12 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from mlshared._objects import open_objects
 from mlshared.manifest import Manifest, to_bytes
 from mlshared.store import Store, blob_key, version_key
 
 NAME = "cancer"
+EXACT = 1e-12  # what a plan with dot products promises of probabilities
 COLUMNS = ["mean radius", "mean texture", "mean smoothness", "mean symmetry", "worst area"]
 
 
@@ -60,13 +62,23 @@ class Shelf:
                 key = path.relative_to(self.folder).as_posix()
                 s3_store.server.send("PUT", f"/{prefix}/{key}", path.read_bytes())
 
-    def offline(self, version: int, row: dict[str, float]) -> dict[int, float]:
-        """Return what the fitted pipeline of a version answers to one row."""
+    def offline(self, version: int, row: dict[str, float], *, text: bool = False) -> Any:
+        """Return what the fitted pipeline of a version answers to one row.
+
+        A version answers rows with its plan, whose dot products add up in another order than the pipeline's: so
+        the probabilities returned here are equal to any that are within `EXACT` of them, and to no others.
+
+        Args:
+            version: Which one.
+            row: Raw values.
+            text: Whether classes are named as JSON names them.
+        """
         import pandas as pd
 
         pipeline = self.pipelines[version]
         proba = pipeline.predict_proba(pd.DataFrame([row], columns=COLUMNS))[0]
-        return dict(zip(pipeline.classes_.tolist(), proba.tolist(), strict=True))
+        names = [str(name) if text else name for name in pipeline.classes_.tolist()]
+        return pytest.approx(dict(zip(names, proba.tolist(), strict=True)), rel=0, abs=EXACT)
 
 
 def make_shelf(folder: Path) -> Shelf:

@@ -7,9 +7,11 @@
 An estimator that cannot be stored is refused here, by name and reason, before anything is published.
 """
 
+import functools
 import platform
+import sys
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from io import BytesIO
@@ -199,9 +201,18 @@ def libraries(types: Iterable[str], X: Any = None) -> dict[str, str]:  # noqa: N
         modules.add("pandas")
     if "sklearn" in modules:
         modules.add("scipy")
-    distributions = metadata.packages_distributions()
+    distributions = _distributions()
+    if modules - distributions.keys() - sys.stdlib_module_names:  # installed since, or of no distribution
+        _distributions.cache_clear()
+        distributions = _distributions()
     found = {each for module in modules for each in distributions.get(module, ())[:1]}
     return {each: metadata.version(each) for each in sorted(found)}
+
+
+@functools.cache
+def _distributions() -> Mapping[str, list[str]]:
+    """Return the distributions of each module; looking through all that is installed takes a tenth of a second."""
+    return metadata.packages_distributions()
 
 
 def _task(estimator: Any) -> Task:

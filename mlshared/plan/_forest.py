@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from mlshared._breath import breathe
 from mlshared.errors import IntegrityError
 from mlshared.plan._step import MAX_WIDTH, Array, Compiled, Shape, Step, indices, only
 
@@ -27,7 +28,9 @@ MAX_LEVELS: Final = 4096
 MAX_NODES: Final = 2**26  # 16 children each, numbered in int32
 FEW_TREES: Final = 5  # so many are walked faster in Python, one by one
 TESTS: Final = 16
-_CHUNK: Final = 2**17
+FEW_ROWS: Final = 256
+_CHUNK: Final = 2**17  # trees walked at once
+_SMALL_CHUNK: Final = 2**11
 
 
 def forest(step: Step, inputs: tuple[Shape, ...]) -> Compiled:
@@ -78,7 +81,8 @@ class Forest:
         if len(x) == 1:
             return self.row(x[0])[None, :]
         total = np.zeros((len(x), self.outputs))
-        size = max(1, _CHUNK // self.trees)
+        # Of what a self-test takes at once the process keeps the memory; a table is worth it.
+        size = max(1, (_SMALL_CHUNK if len(x) <= FEW_ROWS else _CHUNK) // self.trees)
         for start in range(0, len(x), size):
             leaves = self._leaves(x[start : start + size])
             part = total[start : start + size]
@@ -97,6 +101,7 @@ class Forest:
         found = np.zeros(len(node), dtype=np.intp)
         walking = np.arange(len(node))
         for _ in range(self.rounds):
+            breathe()
             columns = self.feature.take(node, 0, mode="clip") + start
             right = flat.take(columns, mode="clip") > self.threshold.take(node, 0, mode="clip")
             bits = np.packbits(right, bitorder="little").view(_BITS).astype(np.intp)

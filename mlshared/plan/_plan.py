@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from mlshared._breath import breathe
 from mlshared.errors import IntegrityError
 from mlshared.plan._file import unpack
 from mlshared.plan._ops import READS
@@ -107,6 +108,7 @@ class Plan:
     def _values(self, needed: Sequence[int], columns: Mapping[str, Any]) -> dict[int, Any]:
         values: dict[int, Any] = {}
         for i in needed:
+            breathe()
             step, compiled = self.program.steps[i], self.program.compiled[i]
             if step.op in READS:
                 values[i] = compiled.run(columns[step.params["field"]])
@@ -115,6 +117,7 @@ class Plan:
         return values
 
     def _specialised(self, method: str, shared: dict[Any, Any]) -> Callable[[Row], Any]:
+        breathe()
         output = self.program.outputs[method]
         plainly = self._plainly(method, output)
         return specialise(self.program, output, plainly, shared) or plainly

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from mlshared._breath import breathe
 from mlshared.errors import IntegrityError, UnsupportedFormat
 from mlshared.plan._ops import FORMAT, ON_COUNTS, OPS
 from mlshared.plan._step import MAX_WIDTH, Array, Compiled, Shape, Step
@@ -102,6 +103,7 @@ def parse_program(program: Mapping[str, Any], arrays: Mapping[str, Array]) -> Pr
     for raw in raw_steps:
         step = _step(raw, len(steps), arrays)
         compiled.append(compile_step(step, tuple(compiled[i].shape for i in step.inputs)))
+        breathe()
         steps.append(step)
         depths.append(1 + max((depths[i] for i in step.inputs), default=0))
         cells += compiled[-1].shape.width if compiled[-1].shape.kind == "block" else 0

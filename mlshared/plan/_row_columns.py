@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from mlshared._breath import breathe
 from mlshared.plan._forest import spread
 from mlshared.plan._program import Program
 from mlshared.plan._row_number import Refused, Scalar, scalar, scaled
@@ -75,6 +76,7 @@ def columns(program: Program, number: int, copies: int) -> Callable[[Row], Array
     numbers: list[_Scaled | _Computed | None] = []
     encoders: dict[int, list[tuple[int, CodeSource]]] = {}
     for place, source in enumerate(found):
+        breathe()
         if isinstance(source, CodeSource):
             encoders.setdefault(source.encoder, []).append((place, source))
         else:

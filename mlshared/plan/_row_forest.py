@@ -19,20 +19,26 @@ Row = Mapping[str, Any]
 Answer = Callable[[Row], Any]
 
 
-def forest_row(program: Program, output: Output, otherwise: Answer) -> Answer | None:
+def forest_row(program: Program, output: Output, otherwise: Answer, shared: dict[Any, Any]) -> Answer | None:
     """Return a function of one checked row, or None if the output is not that of one forest over fields.
 
     Args:
         program: The plan's.
         output: How the method is answered.
         otherwise: Answers a row by the definition.
+        shared: How the columns are filled in, once for all methods.
     """
     number = _only_forest(program, output)
     if number is None:
         return None
     forest = program.compiled[number].run
     assert isinstance(forest, Forest)
-    fill = columns(program, program.steps[number].inputs[0], forest.copies)
+    if forest_row not in shared:
+        shared[forest_row] = {}
+    fills = shared[forest_row]
+    if number not in fills:
+        fills[number] = columns(program, program.steps[number].inputs[0], forest.copies)
+    fill = fills[number]
     if fill is None:
         return None
     walk, tail = forest.row, _tail(program, output, number)

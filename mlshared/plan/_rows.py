@@ -32,7 +32,7 @@ def specialise(program: Program, output: Output, otherwise: Answer, shared: dict
     return (
         linear_row(program, output, otherwise, shared)
         or masked_row(program, output, otherwise, shared)
-        or forest_row(program, output, otherwise)
+        or forest_row(program, output, otherwise, shared)
         or text_row(program, output)
         or blocked_row(program, output, otherwise, shared)
     )

@@ -9,240 +9,67 @@ is found there the next time) and prints, medians side by side:
     load      from a warm cache: fetch, load_plan, self-test; joblib.load
     start     of a whole process until its first answer, and its memory then
     workers   four processes that have answered: how much they hold together (PSS), after a hot swap too
-    swap      99th percentile of requests before and during a hot swap; joblib loads in a thread
+    swap      99th percentile of requests before and during hot swaps, in one process
+    web       the same over HTTP: gunicorn, 2 workers of 4 threads, four clients on loopback
 
-Each measurement runs in processes of its own, the two sides in turns. Linux only: it reads /proc. Machines are
-noisy: read the ratios.
+The other side of a swap is an app that loads with joblib in a thread. A swap of the client's fetches, writes and
+hashes the plan each time: it is removed from the cache before. Each measurement runs in processes of its own, the
+two sides in turns, with the byte code of imported modules at hand, as an installed package has it. Linux only: it
+reads /proc. Machines are noisy: read the ratios. It takes three to five minutes.
 """
 
 import argparse
-import gc
 import json
 import os
+import socket
 import statistics
 import subprocess
 import sys
-import threading
 import time
-from functools import partial
+from contextlib import contextmanager
 from pathlib import Path
 
-for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
-    os.environ[variable] = "1"
-for variable in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
-    os.environ.pop(variable, None)
-TOP = Path(__file__).parents[2]
-sys.path.insert(0, str(TOP))
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+from host_models import TOP, build, forget, plan_of, put_in_force, removed, rows_of
 
-FOREST, SMALL = "forest", "small"
 WORKERS = 4
 KEPT_SECONDS = 64  # the client lets go of what a swap replaced after a minute
+FEWEST_SAMPLES = 300  # during swaps, for a 99th percentile
+FEWEST_SWAPS, MOST_SWAPS = 5, 40
+CLIENTS, CLIENT_PAUSE = 4, 0.008
+WEB_SWAPS = {"plan": 12, "joblib": 40}  # few requests are answered while joblib loads
+
+FIRST_ANSWER = {
+    "plan": """
+import json, sys, mlshared
+row, folder = json.loads(sys.argv[1]), sys.argv[2]
+client = mlshared.Client(f"{folder}/store", cache_dir=f"{folder}/cache", poll_seconds=0)
+client.model("forest").predict_proba(row)
+""",
+    "joblib": """
+import json, sys, joblib, pandas
+row, folder = json.loads(sys.argv[1]), sys.argv[2]
+joblib.load(f"{folder}/1.joblib").predict_proba(pandas.DataFrame([row]))
+""",
+}
+SAY_MEMORY = """
+print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1], flush=True)
+"""
 
 
-# -- made once -------------------------------------------------------------------------------------------------
+def environment(**more):
+    """Return that of the measured processes: they may keep byte code, as installing a package does."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return kept | {"PYTHONPATH": str(TOP)} | more
 
 
-def build(folder, rows):
-    """Train, publish and dump two forests and a small model that reads the same row."""
-    sys.path.insert(0, str(Path(__file__).parent))
-    import joblib
-    from rows import LogisticRegression, RandomForestClassifier, make_data, make_pipeline_of, one_thread
-
-    import trainer
-
-    print(f"training two forests on {rows:,} rows, once; they are kept in {folder}", flush=True)
-    (folder / "store").mkdir(parents=True)
-    frame, target = make_data(rows)
-    store = str(folder / "store")
-    for number in (1, 2):
-        forest = RandomForestClassifier(100, random_state=number, n_jobs=2)
-        pipeline = one_thread(make_pipeline_of(forest).fit(frame, target))
-        joblib.dump(pipeline, folder / f"{number}.joblib")
-        published = trainer.publish(pipeline, frame, target, name=FOREST, store=store)
-        print(f"  {published.plan_report}", flush=True)
-        frame, target = (
-            frame.sample(frac=1, random_state=0),
-            target[frame.sample(frac=1, random_state=0).index],
-        )
-    small = make_pipeline_of(LogisticRegression(max_iter=500)).fit(frame, target)
-    trainer.publish(small, frame, target, name=SMALL, store=store)
-    asked = [
-        {name: None if value != value else value for name, value in row.items()}  # noqa: PLR0124 - NaN
-        for row in frame.iloc[:200].to_dict("records")
-    ]
-    (folder / "rows.json").write_text(json.dumps(asked))
-
-
-# -- what the measured processes do ----------------------------------------------------------------------------
-
-
-class Plans:
-    """The client, on a cache."""
-
-    def __init__(self, folder, name=FOREST, cache="cache"):
-        import mlshared
-
-        self._client = mlshared.Client(
-            folder / "store", cache_dir=folder / cache, poll_seconds=0, hook=lambda event: None
-        )
-        self._model = self._client.model(name)
-        self._model.refresh()
-
-    def ask(self, row):
-        return self._model.predict_proba(row)
-
-    def swap(self):
-        assert self._model.refresh()
-
-    def close(self):
-        self._client.close()
-
-
-class Joblib:
-    """joblib and scikit-learn, as apps have it."""
-
-    def __init__(self, folder):
-        import joblib
-        import pandas as pd
-
-        self._folder, self._frame = folder, pd.DataFrame
-        self._load, self._number = joblib.load, 1
-        self._pipeline = joblib.load(folder / "1.joblib")
-
-    def ask(self, row):
-        return self._pipeline.predict_proba(self._frame([row]))
-
-    def swap(self):
-        self._number = 3 - self._number
-        self._pipeline = self._load(self._folder / f"{self._number}.joblib")
-
-    def close(self):
-        pass
-
-
-def opened(way, folder, cache):
-    """Return what answers: `plan`, `small` (the client with a small model) or `joblib`."""
-    return Joblib(folder) if way == "joblib" else Plans(folder, FOREST if way == "plan" else SMALL, cache)
-
-
-def say(value):
-    print(json.dumps(value), flush=True)
-
-
-def memory_megabytes():
-    """Return the most this process has held so far (VmHWM), in MB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1e3 for line in lines if line.startswith("VmHWM"))
-
-
-def first_answer(way, folder, cache):
-    """Answer one row, say how much memory that took."""
-    row = json.loads((folder / "rows.json").read_text())[0]
-    answers = opened(way, folder, cache)
-    answers.ask(row)
-    say({"megabytes": memory_megabytes()})
-    answers.close()
-
-
-def worker(way, folder, cache):
-    """Answer 200 rows; swap and answer again as often as told."""
-    rows = json.loads((folder / "rows.json").read_text())
-    answers = opened(way, folder, cache)
-    while True:
-        for row in rows:
-            answers.ask(row)
-        say("answered")
-        told = sys.stdin.readline().strip()
-        if told == "swap":
-            answers.swap()
-        elif told != "answer":
-            break
-    answers.close()
-
-
-def load_steps(folder, cache, times):
-    """Say how long each step of a load takes, in seconds."""
-    import joblib
-
-    from mlshared._cache import open_cache
-    from mlshared._load import PLAN_TOLERANCE, Host, assemble, fetch
-    from mlshared._objects import open_objects
-    from mlshared._selftest import self_test
-    from mlshared._target import Target
-    from mlshared.plan import load_plan
-    from mlshared.settings import Settings
-    from mlshared.store import Store
-
-    settings = Settings(store=str(folder / "store"), cache_dir=folder / cache)
-    store = Store(open_objects(settings.store, {}))
-    host = Host(settings, store, open_cache(settings.cache_dir, max_bytes=2**40), lambda event: None)
-    store_id = store.identity().id
-    target = Target(1, store.manifest(store_id, FOREST, 1).sha256)
-    steps = {"fetch": [], "load_plan": [], "self-test": [], "together": [], "joblib": []}
-
-    def timed(name, step):
-        began = time.perf_counter()
-        found = step()
-        steps[name].append(time.perf_counter() - began)
-        return found
-
-    def together():
-        return assemble(fetch(host, store_id, FOREST, target), target, features=None, settings=settings)
-
-    joblib.load(folder / "1.joblib")
-    version = together()
-    for _ in range(times):
-        gc.collect()
-        bundle = timed("fetch", lambda: fetch(host, store_id, FOREST, target))
-        timed("load_plan", partial(load_plan, bundle.blobs["plan"]))
-        golden = bytes(bundle.blobs["golden"])
-        timed("self-test", partial(self_test, version.answer, golden, PLAN_TOLERANCE))
-        timed("together", together)
-        timed("joblib", lambda: joblib.load(folder / "1.joblib"))
-    say({name: statistics.median(taken) for name, taken in steps.items()})
-
-
-def swapped(way, folder, cache, pause):
-    """Ask row after row; say how long each took before a swap, and how long while it was under way.
-
-    The new version is released when the other side has been told that this is ready; nothing of it is cached.
-    """
-    rows = json.loads((folder / "rows.json").read_text())
-    answers = opened(way, folder, cache)
-    taken = []
-
-    def ask_until(done):
-        taken.clear()
-        number = 0
-        while not done(number):
-            began = time.perf_counter()
-            answers.ask(rows[number % len(rows)])
-            taken.append(time.perf_counter() - began)
-            number += 1
-            if pause:
-                time.sleep(pause)
-        return list(taken)
-
-    few, many = (20, 100) if way == "joblib" else (400, 4000)
-    ask_until(lambda number: number >= few)
-    before = ask_until(lambda number: number >= many)
-    say("ready")
-    assert sys.stdin.readline()
-    swap = threading.Thread(target=answers.swap)
-    began = time.perf_counter()
-    swap.start()
-    during = ask_until(lambda number: not swap.is_alive())
-    say({"before": before, "during": during, "seconds": time.perf_counter() - began})
-    answers.close()
-
-
-# -- the measuring process -------------------------------------------------------------------------------------
-
-
-def start(folder, *arguments):
-    """Start one of the processes above."""
-    command = [sys.executable, __file__, "--folder", str(folder), "--role", *map(str, arguments)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def start(folder, role, *arguments):
+    """Start one of the processes of `host_roles`."""
+    command = [sys.executable, HERE / "host_roles.py", role, folder, *map(str, arguments)]
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment()
+    )
 
 
 def heard(process):
@@ -264,9 +91,16 @@ def ended(process):
     process.stdout.close()
 
 
+def percentile(taken, share=0.99):
+    return sorted(taken)[min(len(taken) - 1, int(len(taken) * share))]
+
+
+# -- load and start ----------------------------------------------------------------------------------------------
+
+
 def measure_load(folder, times):
     """Return seconds by step, medians."""
-    process = start(folder, "load", "plan", "cache", times)
+    process = start(folder, "load", "cache", times)
     found = heard(process)
     ended(process)
     return found
@@ -274,15 +108,20 @@ def measure_load(folder, times):
 
 def measure_start(folder, times):
     """Return (seconds, megabytes) by way, medians: whole processes, in turns."""
-    found = {"plan": [], "joblib": []}
-    for _ in range(times):
-        for way, seen in found.items():
+    found = {way: [] for way in FIRST_ANSWER}
+    row = json.dumps(rows_of(folder)[0])
+    for _ in range(times + 1):
+        for way, code in FIRST_ANSWER.items():
+            command = [sys.executable, "-c", code + SAY_MEMORY, row, folder]
             began = time.perf_counter()
-            process = start(folder, "first", way, "cache", 0)
-            megabytes = heard(process)["megabytes"]
-            seen.append((time.perf_counter() - began, megabytes))
-            ended(process)
-    return {way: tuple(map(statistics.median, zip(*seen, strict=True))) for way, seen in found.items()}
+            with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment()) as process:
+                kilobytes = int(process.stdout.readline())
+                found[way].append((time.perf_counter() - began, kilobytes / 1e3))
+    # The first of each has brought byte code, libraries and the model to the page cache.
+    return {way: tuple(map(statistics.median, zip(*seen[1:], strict=True))) for way, seen in found.items()}
+
+
+# -- memory ------------------------------------------------------------------------------------------------------
 
 
 def held_megabytes(processes):
@@ -299,10 +138,11 @@ def measure_workers(folder, way, *, swaps, wait):
     """Return what four processes hold: after answering, right after a swap, and once the old one is let go."""
     if way == "plan":
         put_in_force(folder, 1)
-    processes = [start(folder, "worker", way, "cache", 0) for _ in range(WORKERS)]
+        forget(folder, "cache", 2)
+    processes = [start(folder, "worker", way, "cache") for _ in range(WORKERS)]
     held = []
 
-    def after(what, seconds=0):
+    def after(what):
         if what:
             for process in processes:
                 told(process, what)
@@ -323,44 +163,167 @@ def measure_workers(folder, way, *, swaps, wait):
     return held
 
 
-def measure_swap(folder, way, times, pause):
-    """Return 99th percentiles before and during, seconds of a swap, and how many requests fell into swaps."""
-    before, during, seconds = [], [], []
-    for trial in range(times):
-        cache = f"fresh-{os.getpid()}-{way}-{trial}-{pause}"
-        put_in_force(folder, 1)
-        process = start(folder, "swapped", way, cache, pause)
-        assert heard(process) == "ready"
+# -- swaps -------------------------------------------------------------------------------------------------------
+
+
+def prepared_swaps(folder, way, cache, most):
+    """Yield, again and again, once another version is released and not cached."""
+    for number in range(most):
+        version = 2 - number % 2
         if way == "plan":
-            put_in_force(folder, 2)
+            forget(folder, cache, version)
+            put_in_force(folder, version)
+        yield number
+
+
+def measure_swap(folder, way, pause):
+    """Return seconds that requests took before and during swaps, and seconds of each swap, in one process."""
+    cache = f"fresh-{os.getpid()}-{way}"
+    put_in_force(folder, 1)
+    process = start(folder, "swapped", way, cache, pause, 3)
+    before, during, seconds = heard(process), [], []
+    for number in prepared_swaps(folder, way, cache, MOST_SWAPS):
+        if number >= FEWEST_SWAPS and len(during) >= FEWEST_SAMPLES:
+            break
         told(process, "swap")
         found = heard(process)
-        ended(process)
-        removed(folder / cache)
-        before.extend(found["before"])
-        during.extend(found["during"])
+        during += found["during"]
         seconds.append(found["seconds"])
-    return percentile(before), percentile(during), max(during), statistics.median(seconds), len(during)
+    ended(process)
+    removed(folder / cache)
+    return before, during, seconds
 
 
-def percentile(taken, share=0.99):
-    return sorted(taken)[min(len(taken) - 1, int(len(taken) * share))]
+@contextmanager
+def serving(folder, way, cache):
+    """Run gunicorn; yield its port, and the lines to each worker."""
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=256) as listener,
+        socket.create_server(("127.0.0.1", 0)) as control,
+    ):
+        web = json.dumps([way, str(folder), cache, control.getsockname()[1]])
+        command = [sys.executable, "-m", "gunicorn", "--workers", "2", "--threads", "4", "--chdir", HERE]
+        command += ["--log-level", "warning", "--bind", f"fd://{listener.fileno()}", "host_web:app"]
+        process = subprocess.Popen(command, env=environment(HOST_WEB=web), pass_fds=[listener.fileno()])
+        control.settimeout(60)
+        try:
+            lines = [control.accept()[0].makefile("rw") for _ in range(2)]
+            assert [line.readline() for line in lines] == ["ready\n"] * 2
+            yield listener.getsockname()[1], lines
+        finally:
+            process.terminate()
+            process.wait()
 
 
-def removed(folder):
-    import shutil
+def measure_web(folder, way):
+    """Return the same as `measure_swap`, over HTTP; a request is during a swap of the worker that answered it."""
+    cache = f"fresh-{os.getpid()}-{way}-web"
+    put_in_force(folder, 1)
+    windows = []
+    with serving(folder, way, cache) as (port, workers):
+        clients = [start(folder, "client", port, CLIENT_PAUSE) for _ in range(CLIENTS)]
+        time.sleep(6)
+        quiet_until = time.monotonic()
+        for _ in prepared_swaps(folder, way, cache, WEB_SWAPS[way]):
+            for worker in workers:
+                print("swap", file=worker, flush=True)
+            windows += [json.loads(worker.readline()) for worker in workers]
+            time.sleep(0.3)
+        answers = []
+        for process in clients:
+            process.stdin.close()
+            answers += heard(process)
+            process.wait()
+    removed(folder / cache)
+    warm = min(began for began, _, _ in answers) + 1
+    before = [seconds for began, seconds, _ in answers if warm < began < quiet_until - seconds]
+    during = [
+        seconds
+        for began, seconds, pid in answers
+        if any(pid == who and began < end and began + seconds > start for who, start, end in windows)
+    ]
+    return before, during, [end - start for _, start, end in windows]
 
-    shutil.rmtree(folder, ignore_errors=True)
+
+# -- the report --------------------------------------------------------------------------------------------------
 
 
-def put_in_force(folder, version):
-    """Release a version of the forest, unless it is in force."""
-    import trainer
+class Report:
+    """Prints lines, and remembers which fall short of what is wanted."""
 
-    store = str(folder / "store")
-    logged = trainer.history(FOREST, store=store)
-    if logged[-1].version != version:
-        trainer.release(FOREST, version, store=store, reason="benchmark")
+    def __init__(self):
+        self.short = []
+
+    def line(self, text, found=None, wanted=None):
+        verdict = "" if found is None else f" {found:.3g}"
+        if wanted is not None:
+            verdict += f" (wanted at most {wanted:.3g})"
+            if found > wanted:
+                self.short.append(f"{text.strip()}{verdict}")
+        print(f"{text}{verdict}", flush=True)
+
+
+def report(folder, *, quick):
+    """Measure everything, print it, and return 1 where something wanted is not reached."""
+    to, times = Report(), 3 if quick else 9
+    removed(folder / "cache")
+    began = time.monotonic()
+    print(f"load of the machine {os.getloadavg()[0]:.1f}, {os.cpu_count()} processors")
+    plan_bytes, dumped = plan_of(folder, 1).size, (folder / "1.joblib").stat().st_size
+    text = f"size     plan {plan_bytes / 1e6:.1f} MB, joblib {dumped / 1e6:.1f} MB:"
+    to.line(text, plan_bytes / dumped, 0.4)
+    report_load(to, folder, times)
+    report_workers(to, folder, plan_bytes, wait=not quick)
+    for pause, name in ((0.002, "a request every 2 ms"), (0, "requests without a pause")):
+        for way in ("plan", "joblib"):
+            report_swap(to, f"swap     {name}, {way}", way, measure_swap(folder, way, pause))
+    for way in ("plan", "joblib"):
+        report_swap(to, f"web      {way}", way, measure_web(folder, way))
+    print(f"measured in {time.monotonic() - began:.0f} s; load of the machine {os.getloadavg()[0]:.1f}")
+    for reason in to.short:
+        print(f"short of what is wanted: {reason}")
+    return 1 if to.short else 0
+
+
+def report_load(to, folder, times):
+    put_in_force(folder, 1)
+    found = measure_load(folder, times)
+    steps = ", ".join(f"{name} {found[name] * 1e3:.1f}" for name in ("fetch", "load_plan", "self-test"))
+    to.line(f"load     {steps} ms; the first load of a process {found['first'] * 1e3:.0f} ms")
+    text = f"         joblib.load {found['joblib'] * 1e3:.0f} ms; the plan, all of it, in ms:"
+    to.line(text, found["together"] * 1e3, 20)
+    found = measure_start(folder, times)
+    (seconds, megabytes), (seconds_joblib, megabytes_joblib) = found["plan"], found["joblib"]
+    text = f"start    {seconds * 1e3:.0f} ms to the first answer, joblib + scikit-learn {seconds_joblib * 1e3:.0f} ms:"
+    to.line(text, seconds / seconds_joblib, 1 / 5)
+    text = f"         {megabytes:.0f} MB then, joblib + scikit-learn {megabytes_joblib:.0f} MB:"
+    to.line(text, megabytes / megabytes_joblib, 1 / 3)
+
+
+def report_workers(to, folder, plan_bytes, *, wait):
+    (without,) = measure_workers(folder, "small", swaps=False, wait=False)
+    held_joblib = measure_workers(folder, "joblib", swaps=True, wait=False)
+    held = measure_workers(folder, "plan", swaps=True, wait=wait)
+    to.line(
+        f"workers  {WORKERS} hold {without:.0f} MB together with a small model; joblib + scikit-learn, with"
+    )
+    to.line(
+        f"         the forest, {held_joblib[0]:.0f}, after a swap {held_joblib[1]:.0f}. With the plan, copies:"
+    )
+    moments = ("after answering", "right after a swap", f"{KEPT_SECONDS} s after a swap")
+    for moment, megabytes in zip(moments, held, strict=False):
+        to.line(f"         {moment}: {megabytes:.0f} MB,", (megabytes - without) * 1e6 / plan_bytes, 1.2)
+
+
+def report_swap(to, text, way, found):
+    before, during, seconds = found
+    half, low, high = percentile(before, 0.5) * 1e3, percentile(before) * 1e3, percentile(during) * 1e3
+    to.line(f"{text}: p50 {half:.2f}, p99 {low:.2f} ms of {len(before)} requests before;")
+    text = (
+        f"         p99 {high:.2f}, worst {max(during) * 1e3:.1f} ms of {len(during)} during {len(seconds)} swaps "
+        f"of {statistics.median(seconds) * 1e3:.0f} ms; {way}:"
+    )
+    to.line(text, high / low, 2 if way == "plan" else None)
 
 
 def main():
@@ -369,95 +332,12 @@ def main():
     options.add_argument("--rows", type=int, default=50_000, help="training rows")
     options.add_argument("--quick", action="store_true", help="fewer repetitions, no minute of waiting")
     options.add_argument("--folder", type=Path, help="where models are kept")
-    options.add_argument("--role", nargs=4, help=argparse.SUPPRESS)
     given = options.parse_args()
-    folder = given.folder or TOP / ".cache" / "benchmarks" / f"host-{given.rows}"
-    if given.role:
-        role, way, cache, extra = given.role
-        roles = {
-            "first": lambda: first_answer(way, folder, cache),
-            "worker": lambda: worker(way, folder, cache),
-            "load": lambda: load_steps(folder, cache, int(extra)),
-            "swapped": lambda: swapped(way, folder, cache, float(extra)),
-        }
-        roles[role]()
-        return 0
+    folder = (given.folder or TOP / ".cache" / "benchmarks" / f"host-{given.rows}").absolute()
     if not (folder / "rows.json").exists():
         removed(folder)
         build(folder, given.rows)
     return report(folder, quick=given.quick)
-
-
-def report(folder, *, quick):
-    """Measure everything, print it, and return 1 where something wanted is not reached."""
-    short, times = [], 3 if quick else 9
-
-    def line(text, found=None, wanted=None):
-        verdict = "" if wanted is None else f"   {found:.3g} (wanted at most {wanted:g})"
-        print(f"{text}{verdict}", flush=True)
-        if wanted is not None and found > wanted:
-            short.append(f"{text.strip()}: {found:.3g}, wanted {wanted:g}")
-
-    plan_bytes = plan_size(folder)
-    dumped = (folder / "1.joblib").stat().st_size
-    print(f"load of the machine {os.getloadavg()[0]:.1f}, {os.cpu_count()} processors")
-    text = f"size     plan {plan_bytes / 1e6:.1f} MB, joblib {dumped / 1e6:.1f} MB:"
-    line(text, plan_bytes / dumped, 0.4)
-
-    put_in_force(folder, 1)
-    found = measure_load(folder, times)
-    steps = ", ".join(f"{name} {found[name] * 1e3:.1f}" for name in ("fetch", "load_plan", "self-test"))
-    text = f"load     {steps} ms; joblib.load {found['joblib'] * 1e3:.0f} ms; all of it, in ms:"
-    line(text, found["together"] * 1e3, 20)
-
-    found = measure_start(folder, times)
-    (seconds, megabytes), (seconds_joblib, megabytes_joblib) = found["plan"], found["joblib"]
-    text = f"start    {seconds * 1e3:.0f} ms to the first answer, joblib + scikit-learn {seconds_joblib * 1e3:.0f} ms:"
-    line(text, seconds / seconds_joblib, 1 / 5)
-    text = f"         {megabytes:.0f} MB then, joblib + scikit-learn {megabytes_joblib:.0f} MB:"
-    line(text, megabytes / megabytes_joblib, 1 / 3)
-
-    (without,) = measure_workers(folder, "small", swaps=False, wait=False)
-    held = measure_workers(folder, "plan", swaps=True, wait=not quick)
-    held_joblib = measure_workers(folder, "joblib", swaps=True, wait=False)
-    line(f"workers  {WORKERS} hold {without:.0f} MB together with a small model; joblib + scikit-learn, with")
-    line(
-        f"         the forest, {held_joblib[0]:.0f}, after a swap {held_joblib[1]:.0f}. With the plan, copies more:"
-    )
-    moments = ("after answering", "right after a swap, while the old one is kept", "after a swap")
-    for moment, megabytes in zip(moments, held, strict=False):
-        wanted = 1.2 if moment.startswith("after") else None
-        more = (megabytes - without) * 1e6 / plan_bytes
-        line(
-            f"         {moment}: {megabytes:.0f} MB, {more:.2f} copies"
-            if wanted is None
-            else f"         {moment}: {megabytes:.0f} MB,",
-            more,
-            wanted,
-        )
-
-    for pause, name in ((0.002, "a request every 2 ms"), (0, "requests without a pause")):
-        for way, trials in (("plan", times), ("joblib", times)):
-            before, during, worst, seconds, count = measure_swap(folder, way, trials, pause)
-            text = (
-                f"swap     {name}, {way}: p99 {before * 1e3:.2f} ms before, {during * 1e3:.2f} ms during a swap "
-                f"of {seconds * 1e3:.0f} ms ({count} requests, worst {worst * 1e3:.1f} ms):"
-            )
-            line(text, during / before, 2 if way == "plan" else None)
-            if way == "joblib":
-                print(f"         {during / before:.1f} x")
-
-    for reason in short:
-        print(f"short of what is wanted: {reason}")
-    return 1 if short else 0
-
-
-def plan_size(folder):
-    """Return the size of the forest's plan, in bytes."""
-    import trainer
-
-    manifest = trainer.versions(FOREST, store=str(folder / "store"))[0]
-    return manifest.artifact("plan").size
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from shelf import NAME
 import trainer
 from mlshared import Client, IntegrityError, ModelNotReady, NotPublished, SignatureError, StorageError, events
 from mlshared._alias_log import VOID_AFTER_LOOKS
-from mlshared._load import fingerprint
+from mlshared._fingerprint import fingerprint
 from mlshared._objects import open_objects
 from mlshared.manifest import Previous, to_bytes
 from mlshared.settings import make_settings

@@ -56,9 +56,12 @@ def log(cache):
     return cache.log(STORE, "flights", "production")
 
 
+# The package without its __init__: the cache needs a third of what that imports, and children are many.
 PRELUDE = f"""
-import hashlib, json, os, signal, sys
+import hashlib, json, os, signal, sys, types
 from pathlib import Path
+sys.modules["mlshared"] = types.ModuleType("mlshared")
+sys.modules["mlshared"].__path__ = [{ROOT + "/mlshared"!r}]
 from mlshared._cache import open_cache
 STORE = {STORE!r}
 DATA = {DATA!r}

@@ -374,6 +374,7 @@ def test_get_asks_past_caches(make, counting_proxy):
     assert "cache-control" in request.headers["authorization"].split("SignedHeaders=")[1].split(",")[0]
 
 
+@pytest.mark.slow
 def test_large_create_is_one_conditional_put(make, counting_proxy):
     """64 MiB are created in one PUT with If-None-Match, and whole."""
     objects = make()
@@ -394,6 +395,7 @@ def test_reading_stops_at_the_limit(make, counting_proxy):
     assert counting_proxy.bytes_back - before < 16 * MIB  # what sockets and aiohttp hold on the way
 
 
+@pytest.mark.slow
 def test_many_names(make, s3_store):
     """A listing of more than one page is whole."""
     for number in range(1005):
@@ -662,7 +664,7 @@ def test_replica(tmp_path):
     create(open_objects(str(tmp_path)), "flights/a", b"sixsix")
     handler = functools.partial(QuietFiles, directory=tmp_path)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         objects = open_objects(f"http://127.0.0.1:{server.server_port}")
         assert get(objects, "flights/a") == b"sixsix"
         assert get(objects, "flights/a", limit=2) == b"six"
@@ -717,7 +719,7 @@ def answering():
                 pass
 
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         servers.append(server)
         return f"http://127.0.0.1:{server.server_port}", requests
 

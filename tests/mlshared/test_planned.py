@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import trainer
-from mlshared import Client, _load
+from mlshared import Client, _load, _worker
 from mlshared.errors import EnvironmentMismatch, InputError, IntegrityError, ModelNotReady, SelfTestFailed
 from mlshared.events import StoreWarning
 from mlshared.plan import pack
@@ -64,7 +65,7 @@ def test_a_published_version_answers_with_its_plan(client, shelf):
     assert current.plan is not None
     assert current.plan.methods == ("predict", "decision_function", "predict_proba")
     for row in shelf.rows:
-        assert current.predict_proba(row) == pytest.approx(shelf.offline(1, row), rel=1e-12)
+        assert current.predict_proba(row) == shelf.offline(1, row)
 
 
 CHILD = """
@@ -143,6 +144,12 @@ def test_what_is_neither_a_row_nor_a_table(client, what):
     """It is an InputError that says what to pass, and nothing of Python's own."""
     with pytest.raises(InputError, match=r"no (row|table)"):
         client().model(NAME).predict(what)
+
+
+def test_who_asks_for_the_estimator_does_not_wait_for_a_tick(client, monkeypatch):
+    """The refresh thread is woken for it."""
+    monkeypatch.setattr(_worker, "TICK_SECONDS", 1e4)
+    assert type(client().model(NAME).current.estimator).__name__ == "Pipeline"
 
 
 def test_tables_and_rows_are_answered_alike(client, shelf):
@@ -275,7 +282,7 @@ def test_a_mapped_plan_answers_as_any_other(client, shelf, mapped):
     current = client().model(NAME).current
     assert mapped == [memoryview]
     for row in shelf.rows:
-        assert current.predict_proba(row) == pytest.approx(shelf.offline(1, row), rel=1e-12)
+        assert current.predict_proba(row) == shelf.offline(1, row)
 
 
 @pytest.mark.parametrize("how", ["truncated", "replaced", "gone"])
@@ -294,7 +301,7 @@ def test_a_cached_plan_that_was_changed_is_fetched_anew(client, shelf, mapped, u
         other.replace(path)
     current = client().model(NAME).current
     for row in shelf.rows[:5]:
-        assert current.predict_proba(row) == pytest.approx(shelf.offline(1, row), rel=1e-12)
+        assert current.predict_proba(row) == shelf.offline(1, row)
     assert cached_plan(tmp_path / "cache", url).read_bytes() == data
 
 
@@ -340,8 +347,9 @@ def test_tables_with_gaps(tmp_path, dtypes):
     pipeline = make_pipeline(
         ColumnTransformer([("n", numbers, ["n"]), ("t", texts, ["t"])]), LogisticRegression()
     ).fit(X, [0, 1, 0, 1, 1] * 8)
-    trainer.publish(pipeline, X, name="gaps", store=str(tmp_path / "gaps"))
-    with Client(tmp_path / "gaps", cache_dir=tmp_path / "cache", poll_seconds=0) as client:
+    store = f"memory://{uuid.uuid4().hex}"
+    trainer.publish(pipeline, X, name="gaps", store=store)
+    with Client(store, cache_dir=tmp_path / "cache", poll_seconds=0) as client:
         current = client.model("gaps").current
         assert current.plan is not None, current.manifest.plan_report
         wanted = pipeline.predict_proba(X)

@@ -245,3 +245,13 @@ def test_gate_with_two_forks():
     other.start()
     other.join(SECONDS)
     assert entered.is_set()
+
+
+def test_the_job_that_starts_the_thread_comes_first(make):
+    """Whoever handed it over waits for it, and not for a tick before it."""
+    order = []
+    ticks = Ticks()
+    poller = make(lambda: order.append("tick") or ticks())
+    poller.submit(lambda: order.append("job"), timeout_seconds=SECONDS)
+    assert ticks.reach(1)
+    assert order == ["job", "tick"]

@@ -468,3 +468,13 @@ def test_a_column_is_checked_as_its_rows_are(value):
 def test_floats_pass_unchanged(value):
     """Not a bit of a number is lost."""
     assert FLIGHT.row({**GOOD, "distance": value})["distance"].hex() == value.hex()
+
+
+def test_schemas_of_the_same_fields_share_what_was_compiled():
+    """The next version of a model mostly reads what the last one did; one that does not has a check of its own."""
+    one, two = (Schema([number("distance", nullable=True)]) for _ in range(2))
+    other = Schema([number("distance", nullable=False)])
+    assert one._quick is two._quick
+    assert one.row({"distance": None}) == {"distance": None}
+    with pytest.raises(InputError):
+        other.row({"distance": None})

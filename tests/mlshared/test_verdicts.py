@@ -39,7 +39,7 @@ def now():
 
 
 def verdicts(log, now, fingerprint="here"):
-    return Verdicts(log, fingerprint, clock=lambda: now[0])
+    return Verdicts(log, lambda: fingerprint, clock=lambda: now[0])
 
 
 @pytest.mark.parametrize("error", [IntegrityError("wrong bytes"), SelfTestFailed("row 0")], ids=repr)
@@ -98,3 +98,14 @@ def test_backoff_grows_to_its_limit(failures):
     assert min(waits) >= 0.5
     assert max(waits) <= min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(failures, 30))
     assert len(set(waits)) > 50
+
+
+def test_the_environment_is_looked_up_for_quarantines_only(log, now):
+    """A process whose host has none starts without that, and looks it up once otherwise."""
+    asked = []
+    here = Verdicts(log, lambda: asked.append(True) or "here", clock=lambda: now[0])
+    assert here.set_aside([TARGET]) == set()
+    assert asked == []
+    assert here.failed(TARGET, IntegrityError("x"))
+    assert here.set_aside([TARGET, OTHER]) == {TARGET.manifest_sha256}
+    assert asked == [True]

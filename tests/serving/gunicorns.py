@@ -2,7 +2,7 @@
 
 with serving(store=url, cache_dir=..., workers=4, preload=True) as web:
     with Load(web.port, rows) as load:
-        load.wait_for(lambda: load.workers_at(2) == 4, seconds=10)
+        wait_for(lambda: len(load.workers_at(2)) == 4)
     load.answers                 every answer: when, from which process, by which version
 """
 
@@ -23,6 +23,7 @@ from typing import Any, Self
 
 HERE = Path(__file__).parent
 IN_FLIGHT = 8
+PATIENCE_SECONDS = 240.0  # until a test gives up: no claim of how long anything takes
 
 
 @dataclass(frozen=True)
@@ -129,9 +130,9 @@ class Load:
             if a.at >= since and a.body.get("version") == version
         }
 
-    def warm_up(self, workers: int, version: int = 1, seconds: float = 90) -> None:
+    def warm_up(self, workers: int, version: int = 1) -> None:
         """Wait until every worker has loaded the model, and forget the answers until then."""
-        wait_for(lambda: len(self.workers_at(version)) == workers, seconds)
+        wait_for(lambda: len(self.workers_at(version)) == workers)
         self.answers, self.failures = [], []
 
     def __enter__(self) -> Self:
@@ -159,10 +160,10 @@ class Load:
             self.answers.append(Answer(now, now - began, status, row, body))
 
 
-def wait_for(claim: Callable[[], Any], seconds: float) -> float:
-    """Return how many seconds it took until a claim held; fail if it does not in time."""
+def wait_for(claim: Callable[[], Any]) -> float:
+    """Return how many seconds it took until a claim held; fail if it never does."""
     began, pause = time.monotonic(), threading.Event()
     while not claim():
-        assert time.monotonic() - began < seconds, f"not within {seconds:g} s"
+        assert time.monotonic() - began < PATIENCE_SECONDS, f"not within {PATIENCE_SECONDS:g} s"
         pause.wait(0.01)
     return time.monotonic() - began

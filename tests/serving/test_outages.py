@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 from gunicorns import Load, serving, wait_for
+from machine import slowness
 from shelf import NAME, add_version, disagree
 
 import trainer
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 ROW_SCRIPT = """
 import json, os, sys, time
@@ -58,24 +59,20 @@ def settings(s3, tmp_path):
     return {"store": s3.url, "storage_options": s3.app_options, "cache_dir": str(tmp_path / "cache")}
 
 
-def as_text(proba):
-    return {str(name): p for name, p in proba.items()}
-
-
 @pytest.mark.parametrize("how", ["refusing", "hanging"])
 def test_a_new_process_starts_from_a_warm_cache(shelf, s3, settings, how, capsys):
-    """Though the store refuses or hangs, the last version known here answers within two seconds."""
+    """Though the store refuses or hangs, the last version known here answers within two seconds and a half."""
     finish(start(shelf.rows[0], **settings))
     s3.proxy.stop() if how == "refusing" else s3.proxy.hold()
     # The host's last look is long ago, so that the new process asks.
     for checked in Path(settings["cache_dir"]).rglob("checked"):
         os.utime(checked, (1, 1))
     said = finish(start(shelf.rows[0], **settings))
-    assert said["proba"] == as_text(shelf.offline(1, shelf.rows[0]))
+    assert said["proba"] == shelf.offline(1, shelf.rows[0], text=True)
     assert said["state"] == "stale"
     with capsys.disabled():
         print(f"\n    warm cache, store {how}: first answer after {said['seconds']:.2f} s")
-    assert said["seconds"] < 2.5
+    assert said["seconds"] < 2.5 * slowness()
 
 
 @pytest.mark.parametrize("how", ["refusing", "hanging"])
@@ -127,9 +124,9 @@ def test_idle_workers_poll_once_an_interval(shelf, s3, settings, tmp_path, capsy
         with Load(web.port, shelf.rows) as load:
             load.warm_up(4)
         first = len(s3.proxy.seen())
-        wait_for(lambda: len(s3.proxy.seen()) > first, 20)
+        wait_for(lambda: len(s3.proxy.seen()) > first)
         began, start_at = time.monotonic(), len(s3.proxy.seen())
-        wait_for(lambda: len(s3.proxy.seen()) >= start_at + polls, 60)
+        wait_for(lambda: len(s3.proxy.seen()) >= start_at + polls)
         took = time.monotonic() - began
         requests = s3.proxy.seen()[start_at : start_at + polls]
     kinds = collections.Counter((r.method, r.path.split("?")[0].rpartition("/")[2]) for r in requests)
@@ -157,21 +154,21 @@ def test_the_store_stops_under_gunicorn(shelf, s3, settings, tmp_path):
     ):
         load.warm_up(2)
         s3.proxy.stop()
-        wait_for(lambda: web.get("/status")[1]["state"] == "stale", 20)
+        wait_for(lambda: web.get("/status")[1]["state"] == "stale")
         assert "StorageError" in stale(web)["last_error"]
         before = len(load.answers)
-        wait_for(lambda: len(load.answers) > before + 100, 20)
+        wait_for(lambda: len(load.answers) > before + 100)
         s3.proxy.start()
         trainer.release(NAME, 2, store=s3.url, storage_options=s3.options)
-        wait_for(lambda: len(load.workers_at(2)) == 2, 30)
+        wait_for(lambda: len(load.workers_at(2)) == 2)
     assert load.failures == []
     assert {answer.status for answer in load.answers} == {200}
 
 
 def stale(web):
-    while (status := web.get("/status")[1])["state"] != "stale":
-        pass
-    return status
+    seen = []
+    wait_for(lambda: seen.append(web.get("/status")[1]) or seen[-1]["state"] == "stale")
+    return seen[-1]
 
 
 def test_a_bad_release_under_gunicorn(shelf, local, tmp_path):
@@ -185,12 +182,12 @@ def test_a_bad_release_under_gunicorn(shelf, local, tmp_path):
     ):
         load.warm_up(2)
         trainer.release(NAME, 4, store=local.url)
-        wait_for(lambda: web.get("/status")[1]["quarantined"], 20)
+        wait_for(lambda: web.get("/status")[1]["quarantined"])
         status = stale(web)
         assert "SelfTestFailed: predict_proba, row 0" in status["quarantined"]["4"]
         assert status["last_error"] == status["quarantined"]["4"]
         trainer.release(NAME, 3, store=local.url)
-        wait_for(lambda: len(load.workers_at(3)) == 2, 20)
+        wait_for(lambda: len(load.workers_at(3)) == 2)
     assert {answer.body["version"] for answer in load.answers} == {1, 3}
     assert {answer.status for answer in load.answers} == {200}
 
@@ -199,7 +196,7 @@ def test_a_cold_gunicorn_answers_in_time(shelf, s3, settings, tmp_path, capsys):
     """With the store hanging, a cold worker answers 503 well before gunicorn would kill it at 30 s."""
     s3.proxy.hold()
     with serving(tmp_path / "log", workers=1, options=s3.app_options, **without(settings)) as web:
-        wait_for(lambda: "Booting worker" in web.log.read_text(), 30)
+        wait_for(lambda: "Booting worker" in web.log.read_text())
         began = time.monotonic()
         status, body = web.post("/predict", shelf.rows[0])
         took = time.monotonic() - began
@@ -220,8 +217,8 @@ def test_a_killed_worker_is_replaced(shelf, local, tmp_path):
         Load(web.port, shelf.rows) as load,
     ):
         load.warm_up(2, version=2)
-        wait_for(lambda: len(load.workers_at(2)) == 2, 20)
+        wait_for(lambda: len(load.workers_at(2)) == 2)
         doomed = min(load.workers_at(2))
         os.kill(doomed, signal.SIGTERM)
-        wait_for(lambda: len(load.workers_at(2) - {doomed}) == 2, 40)
+        wait_for(lambda: len(load.workers_at(2) - {doomed}) == 2)
         assert load.workers_at(1) == set()

@@ -5,6 +5,7 @@ import time
 
 import pytest
 from gunicorns import Load, serving, wait_for
+from machine import slowness
 
 import trainer
 
@@ -17,16 +18,21 @@ def swap(load, act, version, workers=WORKERS):
     began, before = time.monotonic(), len(load.answers)
     act()
     done = time.monotonic()
-    wait_for(lambda: len(load.workers_at(version, since=done)) == workers, POLL_SECONDS + 20)
+    wait_for(lambda: len(load.workers_at(version, since=done)) == workers)
     return time.monotonic() - done, (len(load.answers) - before) / (time.monotonic() - began)
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("preload", [False, True], ids=["each", "preload"])
 @pytest.mark.parametrize("place", ["local", "s3"], indirect=True)
 def test_release_and_rollback_under_load(shelf, place, preload, tmp_path, capsys):
-    """Within poll + 2 s each release is everywhere, at over 100 requests a second, none failed, none wrong."""
+    """Within poll + 2 s each release is everywhere, at over 100 requests a second, none failed, none wrong.
+
+    On a machine that does other things too, both bounds are as many times wider as it is slower.
+    """
     to = {"store": place.url, "storage_options": place.options}
+    slower = slowness()
     with (
         serving(
             tmp_path / "log",
@@ -43,16 +49,16 @@ def test_release_and_rollback_under_load(shelf, place, preload, tmp_path, capsys
         let_each_connect(tmp_path / "cache")
         up, up_rate = swap(load, lambda: trainer.release("cancer", 2, **to), 2)
         back, back_rate = swap(load, lambda: trainer.rollback("cancer", **to), 1)
+    slower = max(slower, slowness())
     log = web.log.read_text()
+    figures = f"v2 {up:.2f} s, back {back:.2f} s, {up_rate:.0f} and {back_rate:.0f} requests/s"
+    figures += f", {len(load.answers)} answers, machine {slower:.1f} times slower than alone"
     assert load.failures == []
     assert [answer for answer in load.answers if answer.status != 200] == []
     assert wrong_answers(shelf, load.answers) == []
     assert "Traceback" not in log
-    assert up <= POLL_SECONDS + 2
-    assert back <= POLL_SECONDS + 2
-    assert min(up_rate, back_rate) >= 100
-    figures = f"v2 {up:.2f} s, back {back:.2f} s, {up_rate:.0f} and {back_rate:.0f} requests/s"
-    figures += f", {len(load.answers)} answers"
+    assert max(up, back) <= POLL_SECONDS + 2 * slower, figures
+    assert min(up_rate, back_rate) * slower >= 100, figures
     if place.proxy is not None:
         downloads = collections.Counter(r.path for r in place.proxy.seen("GET") if "/blobs/" in r.path)
         assert len(downloads) == 4, downloads  # estimator and golden rows of two versions
@@ -70,13 +76,13 @@ def let_each_connect(cache):
         times.update(path.stat().st_mtime_ns for path in cache.rglob("checked"))
         return len(times) > WORKERS + 1
 
-    wait_for(polled, 60)
+    wait_for(polled)
 
 
 def wrong_answers(shelf, answers):
-    """Return the answers that differ from what their version predicts offline, to the last bit."""
+    """Return the answers that differ from what their version predicts offline."""
     expected = {
-        (version, row): {str(k): p for k, p in shelf.offline(version, shelf.rows[row]).items()}
+        (version, row): shelf.offline(version, shelf.rows[row], text=True)
         for version in (1, 2)
         for row in {answer.row for answer in answers}
     }

@@ -147,3 +147,14 @@ def test_libraries_are_those_of_the_types_in_it():
     data = dump_estimator(LogisticRegression(max_iter=500).fit(X, Y))
     assert set(libraries(audit(data).names)) == {"numpy", "scikit-learn", "scipy", "skops"}
     assert "pandas" in libraries(audit(data).names, pd.DataFrame(X))
+
+
+def test_a_library_installed_meanwhile_is_among_them(tmp_path, monkeypatch):
+    """A notebook goes on after `pip install`."""
+    assert "late-library" not in libraries({"sklearn.svm._classes.SVC"})
+    info = tmp_path / "late_library-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: late-library\nVersion: 1.0\n")
+    (info / "top_level.txt").write_text("late_library\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert libraries({"late_library.Model"})["late-library"] == "1.0"

@@ -1,5 +1,7 @@
 """What publish makes of a pipeline: a plan's file and a line, or no plan and the reason."""
 
+import uuid
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -118,10 +120,11 @@ def test_an_estimator_without_a_converter_is_named():
 
 def test_a_version_without_a_plan_serves_its_estimator(tmp_path, monkeypatch):
     monkeypatch.setattr(_plan, "convert", tampering(one_weight))
-    made = trainer.publish(LOGISTIC, X, CLASS, name="planless", store=str(tmp_path / "models"))
+    store = f"memory://{uuid.uuid4().hex}"
+    made = trainer.publish(LOGISTIC, X, CLASS, name="planless", store=store)
     assert made.plan_report.startswith("no plan: ")
     assert made.manifest.artifact("plan") is None
-    with Client(tmp_path / "models", cache_dir=tmp_path / "cache", poll_seconds=0) as client:
+    with Client(store, cache_dir=tmp_path / "cache", poll_seconds=0) as client:
         current = client.model("planless").current
         assert current.plan is None
         assert current.predict(X.iloc[0].to_dict()) == LOGISTIC.predict(X[:1])[0]

@@ -17,8 +17,8 @@ from sklearn.preprocessing import FunctionTransformer
 import trainer
 from mlshared import Client, ConfigError, EnvironmentMismatch, IntegrityError, SignatureError, UntrustedType
 from mlshared._keys import Trust
-from mlshared._load import check_policy
 from mlshared._objects import open_objects
+from mlshared._policy import check_policy
 from mlshared.manifest import Artifact
 from mlshared.store import Store, open_manifest, open_release, release_key
 from trainer._append import found_store
