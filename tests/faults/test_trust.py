@@ -264,6 +264,16 @@ def test_f24_what_another_process_remembered_is_checked_again(world):
     lax = world.client(OURS, THEIRS)
     assert serves(lax, 2)
     assert serves(world.client(OURS), 1)
+    two = world.store.manifest(world.store_id, NAME, 2).entry.model_copy(update={"version": 4})
+    world.store.objects.create(version_key(NAME, 4), sign(two, THEIRS), timeout=5)
+    for ref, kept in ((f"{NAME}@4", None), (f"{NAME}@latest", 3)):
+        assert serves(world.client(OURS, THEIRS, ref=ref), 4)
+        strict = world.client(OURS, ref=ref)
+        if kept is None:
+            with pytest.raises(ModelNotReady, match="by no key in trusted_keys"):
+                _ = strict.current
+        else:
+            assert serves(strict, kept)
 
 
 def test_f24_keys_decide_about_a_quarantine(world):

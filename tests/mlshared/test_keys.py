@@ -260,6 +260,16 @@ def test_one_flipped_bit_is_one_too_many(bit):
         read(bytes(data), OURS.trusted())
 
 
+def test_a_signature_is_written_in_one_way_only():
+    """Base64 has spare bits: an envelope that differs in them is another one, and is refused."""
+    text = opened(SIGNED)["signatures"][0]["sig"]
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    spare = f"{text[:-3]}{alphabet[alphabet.index(text[-3]) ^ 1]}=="
+    assert base64.b64decode(spare) == base64.b64decode(text)
+    with pytest.raises(SignatureError, match="not base64 as it is written"):
+        read(resigned(sig=spare), OURS.trusted())
+
+
 # -- the setting --------------------------------------------------------------------------------------------
 
 

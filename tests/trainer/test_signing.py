@@ -1,5 +1,6 @@
 """Signing: where the key comes from, what is signed, and who may write to which store."""
 
+import importlib
 import json
 import os
 import stat
@@ -8,6 +9,7 @@ import sys
 import uuid
 
 import numpy as np
+import pandas as pd
 import pytest
 from entries import ALIAS, MODEL, manifest
 from signers import pair
@@ -210,6 +212,29 @@ def test_secrets_are_in_no_repr_and_reach_no_other_process():
     assert secret not in repr(held) + str(held) + repr(held.key) + repr(held.client_settings())
     assert "CryptoSigner" not in repr(held)
     assert without_secrets({KEY: "a", FILE: "b", "PATH": "c"}) == {"PATH": "c"}
+
+
+LEAK = """
+import os, pathlib
+pathlib.Path(f"seen-{os.getpid()}").write_text(repr([n for n in os.environ if n.startswith("TRAINER_SIGNING_KEY")]))
+def derive(row):
+    return {"x0": row["x0"]}
+"""
+
+
+@pytest.mark.slow
+def test_the_interpreter_that_reads_back_does_not_get_the_key(folder, signs, monkeypatch):
+    """It runs the app's code, which needs none."""
+    (folder / "leak.py").write_text(LEAK)
+    monkeypatch.syspath_prepend(str(folder))
+    derive = importlib.import_module("leak").derive
+    frame = pd.DataFrame({"x0": [0.0, 1.0, 2.0, 3.0]})
+    estimator = LogisticRegression().fit(frame, [0, 0, 1, 1])
+    trainer.publish(estimator, frame, name=MODEL, store=str(folder / "models"), features=derive, raw=frame)
+    own = folder / f"seen-{os.getpid()}"
+    assert own.read_text() == repr([KEY])
+    others = [path.read_text() for path in folder.glob("seen-*") if path != own]
+    assert others == ["[]"]
 
 
 # -- what is signed, and where ------------------------------------------------------------------------------
