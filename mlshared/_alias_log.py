@@ -37,14 +37,18 @@ CONFIRM_SECONDS: Final = 600.0
 
 
 def accepts(head: Stored[Release] | None, entry: Release) -> bool:
-    """Return whether an alias's log may go on from ``head`` to ``entry``."""
+    """Return whether an alias's log may go on from ``head`` to ``entry``.
+
+    An entry that does not follow ``head`` is accepted only with ``reset``: the log that ``head`` belonged to was
+    lost, and a person has begun it again.
+    """
     if head is None:
         return True
     if entry.number <= head.entry.number:
         return False
     if entry.prev is None or entry.prev.number < head.entry.number:
         return entry.reset
-    return entry.prev.number > head.entry.number or entry.prev.sha256 == head.sha256
+    return entry.prev.number > head.entry.number or entry.prev.sha256 == head.sha256 or entry.reset
 
 
 def target_of(stored: Stored[Release]) -> Target:

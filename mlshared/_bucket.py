@@ -87,6 +87,15 @@ class Bucket(Remote):
 
         return self._run(work, key, timeout)
 
+    def delete(self, key: str, *, timeout: float) -> None:
+        """Remove an object, if it is there. One DELETE; a bucket with versioning keeps the bytes."""
+        check_key(key)
+
+        async def work(fs: Any) -> None:
+            await self._call(fs, "delete_object", key)
+
+        self._run(work, key, timeout)
+
     async def _connect(self) -> Connection:
         given = dict(self._options.get("config_kwargs") or {})
         self._options["config_kwargs"] = {"retries": dict(_ATTEMPTS), **given}

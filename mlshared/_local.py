@@ -10,6 +10,7 @@ ends when the disk answers.
 import os
 import secrets
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -92,6 +93,16 @@ class LocalObjects:
             return None
         except OSError as error:
             raise _disk_failure(error, path) from error
+
+    def delete(self, key: str, *, timeout: float) -> None:  # noqa: ARG002
+        """Remove an object, if it is there, and its folder, if that is empty then."""
+        path = self._root / check_key(key)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise _disk_failure(error, path) from error
+        with suppress(OSError):  # not empty, or being filled again
+            path.parent.rmdir()
 
     def close(self) -> None:
         """Do nothing: no file stays open."""

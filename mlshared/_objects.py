@@ -10,11 +10,13 @@ Remote ones own an event loop and a file system, made at first use and kept: fss
 survive a fork, upsets Django under gevent, and a fresh S3 client costs 150 ms of CPU. Foreign errors end
 in `_remote`: absent is None, taken is False, all else is a `StorageError` that names the object and no option.
 
-It knows nothing of what the objects mean, keeps no listing and no bytes, and deletes nothing.
+It knows nothing of what the objects mean, and keeps no listing and no bytes. Blobs alone are ever deleted, and
+by the trainer's collector alone.
 """
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -143,6 +145,12 @@ class Memory:
             except FileNotFoundError:
                 return None
 
+    def delete(self, key: str, *, timeout: float) -> None:  # noqa: ARG002
+        """Remove an object, if it is there."""
+        path = f"{self._root}/{check_key(key)}"
+        with _MEMORY_CREATES, suppress(FileNotFoundError):
+            self._fs.rm_file(path)
+
     def close(self) -> None:
         """Do nothing: others may use the same memory."""
 
@@ -185,6 +193,14 @@ class Replica(Remote):
 
     def modified(self, key: str, *, timeout: float) -> float | None:  # noqa: ARG002
         """Refuse, as `create` does: only writers ask.
+
+        Raises:
+            ConfigError: Always.
+        """
+        raise ConfigError(f"{self._url} {_READ_ONLY}")
+
+    def delete(self, key: str, *, timeout: float) -> None:  # noqa: ARG002
+        """Refuse, as `create` does.
 
         Raises:
             ConfigError: Always.

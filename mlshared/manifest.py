@@ -1,4 +1,4 @@
-"""What a store's entries say: `Manifest`, `Release`, `Lease`, and the pieces they are made of.
+"""What a store's entries say: `Manifest`, `Release`, `Lease`, `Tombstone`, and the pieces they are made of.
 
     to_bytes(entry) -> envelope bytes        parse(bytes, Manifest) -> Opened entry
 
@@ -169,6 +169,7 @@ class Manifest(Entry):
         training: How it was trained and judged.
         plan_report: What converting it to a row plan gave, one line.
         labels: Free text by the publisher.
+        heads: How far each alias's log had come when this was published: a log that ends before was lost.
     """
 
     TYPE: ClassVar[str] = "manifest"
@@ -190,6 +191,7 @@ class Manifest(Entry):
     training: Training = Training()
     plan_report: str | None = None
     labels: dict[str, str] = {}
+    heads: dict[str, Number] = {}
 
     def artifact(self, kind: str) -> Artifact | None:
         """Return the artifact of that kind, or None."""
@@ -265,6 +267,22 @@ class Lease(Entry):
     beat: Annotated[int, Constrained(ge=0)] = 0
     owner: str
     done: bool = False
+
+
+class Tombstone(Entry):
+    """A version's blobs are to be collected, and the version is never released again.
+
+    Attributes:
+        version: Its number.
+        manifest_sha256: Of its manifest.
+        created_at: When; its age is told by the store's clock, never by this.
+    """
+
+    TYPE: ClassVar[str] = "tombstone"
+
+    version: Number
+    manifest_sha256: Sha256
+    created_at: AwareDatetime
 
 
 E_ = TypeVar("E_", bound=Entry)

@@ -5,6 +5,7 @@
     <store>/<model>/versions/0000000042.json            the manifest of version 42
     <store>/<model>/releases/<alias>/0000000007.json    the 7th entry in the alias's log
     <store>/<model>/leases/retrain/0000000003.json      who retrains now; .../3/<beat>.json, .../3.done
+    <store>/<model>/tombstones/0000000012.json          version 12's blobs are to be collected, or were
 
 Absent is an answer (None), an outage is a `StorageError`, and an object that is there but not what belongs
 there is an `ArtifactError`. Whatever is returned has been checked against the place it was read from.
@@ -36,6 +37,8 @@ from mlshared.manifest import (
 
 IDENTITY_KEY: Final = "mlshared.json"
 _NUMBERED: Final = re.compile(r"(\d{10})\.json", re.ASCII)
+_PUBLISH_ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_SHA256: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 class Objects(Protocol):
@@ -55,6 +58,10 @@ class Objects(Protocol):
 
     def modified(self, key: str, *, timeout: float) -> float | None:
         """Return when an object was written, by the storage's clock, in seconds since the epoch; or None."""
+        ...
+
+    def delete(self, key: str, *, timeout: float) -> None:
+        """Remove an object, if it is there. Used by the trainer's collector alone, on blobs alone."""
         ...
 
     def close(self) -> None:
@@ -93,6 +100,11 @@ def release_key(model: str, alias: str, number: int) -> str:
 def blob_key(model: str, publish_id: str, sha256: str) -> str:
     """Return where a blob lies."""
     return f"{model}/blobs/{publish_id}/{sha256}"
+
+
+def tombstone_key(model: str, version: int) -> str:
+    """Return where it is said that a version's blobs are to be collected."""
+    return f"{model}/tombstones/{version:010d}.json"
 
 
 def lease_key(model: str, number: int, beat: int | None = None) -> str:
@@ -203,6 +215,24 @@ class Store:
     def releases(self, model: str, alias: str) -> list[int]:
         """Return the numbers of an alias's log, ascending (a LIST)."""
         return self._numbers(f"{model}/releases/{alias}")
+
+    def tombstones(self, model: str) -> list[int]:
+        """Return the numbers of the versions that are to be collected, or were, ascending (a LIST)."""
+        return self._numbers(f"{model}/tombstones")
+
+    def has_tombstone(self, model: str, version: int) -> bool:
+        """Return whether a version is to be collected, or was; whatever lies there says so."""
+        return self.objects.get(tombstone_key(model, version), limit=0, timeout=self.remaining()) is not None
+
+    def publishes(self, model: str) -> list[str]:
+        """Return the ids of the publishes that have blobs, sorted (a LIST)."""
+        names = self.objects.names(f"{model}/blobs", timeout=self.remaining())
+        return sorted(n for n in names if _PUBLISH_ID.fullmatch(n))
+
+    def blobs(self, model: str, publish_id: str) -> list[str]:
+        """Return the hashes of a publish's blobs, sorted (a LIST)."""
+        names = self.objects.names(f"{model}/blobs/{publish_id}", timeout=self.remaining())
+        return sorted(n for n in names if _SHA256.fullmatch(n))
 
     def models(self) -> list[str]:
         """Return the names that may be models, sorted (a LIST)."""

@@ -2,7 +2,7 @@
 
 s3_server       a real S3 server on loopback, one for the session (under pytest-xdist: for each worker)
 s3_store        a fresh bucket on it: .url, .options, .server
-counting_proxy  a proxy before the server: .url, .requests, .stop(), .start(), .hold()
+counting_proxy  a proxy before the server: .url, .seen(), .stop(), .start(), .inject(fault): faults/proxy.py
 s3_wire         s3_store, reached through counting_proxy
 shelf           a store with a model in three versions, made once: .copy_to(folder), .send_to(s3_store)
 """
@@ -33,17 +33,19 @@ def pytest_collection_finish():
     gc.set_threshold(50_000, 20, 100)
 
 
-def _beside(name: str) -> Any:
-    """Import a module of this folder, for tests in every folder below to import by its name."""
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+def _beside(path: str) -> Any:
+    """Import a module in or below this folder, for tests in every folder to import by its name."""
+    name = Path(path).stem
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / path)
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-wire = _beside("wire")
-machine = _beside("machine")
-make_shelf = _beside("shelf").make_shelf
+wire = _beside("wire.py")
+machine = _beside("machine.py")
+proxy = _beside("faults/proxy.py")
+make_shelf = _beside("shelf.py").make_shelf
 
 
 @dataclass(frozen=True)
@@ -121,8 +123,8 @@ def s3_store(s3_server):
 
 @pytest.fixture
 def counting_proxy(s3_server):
-    with wire.CountingProxy(s3_server.port) as proxy:
-        yield proxy
+    with proxy.Proxy(s3_server.port) as before:
+        yield before
 
 
 @pytest.fixture

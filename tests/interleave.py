@@ -9,6 +9,8 @@ start, each time changing the last choice that has an alternative left, until th
 Two orders that differ only in steps which cannot influence each other are one: objects never change, so
 reading one that exists commutes with everything, and two lists with each other (sleep sets: Godefroid,
 "Partial-Order Methods for the Verification of Concurrent Systems", 1996). ``reduce=False`` tries all orders.
+Blobs alone are ever deleted, so a blob is not said to exist for good where an actor deletes; what was deleted is put
+back before the next schedule. Steps on keys that no actor ever writes (``inert``) are no choice at all.
 """
 
 import queue
@@ -18,6 +20,7 @@ from dataclasses import dataclass, field
 from mlshared.errors import StorageError
 
 PATIENCE_SECONDS = 20.0
+WRITES = frozenset({"create", "delete"})
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,8 @@ class Step:
 
     def conflicts(self, other):
         """Return whether the order of the two can matter; both touch what may not be there yet."""
-        if self.operation != "create":
-            return other.operation == "create" and other.conflicts(self)
+        if self.operation not in WRITES:
+            return other.operation in WRITES and other.conflicts(self)
         if other.operation == "names":
             return self.key.startswith(f"{other.key}/") or not other.key
         return self.key == other.key
@@ -94,9 +97,13 @@ class Waiting:
         lose: By number of the actor's create, from 1: ``"before"`` or ``"after"`` it takes effect it is lost,
             and the actor learns nothing.
         created: Collects the keys.
+        deleted: Collects the keys, for their bytes.
+        inert: Whether a key is one that no actor writes.
     """
 
-    def __init__(self, inner, actor, ask, lose, created):
+    def __init__(self, inner, actor, ask, lose, created, deleted, inert):
+        self._deleted = deleted
+        self._inert = inert
         self._inner = inner
         self._actor = actor
         self._ask = ask
@@ -131,16 +138,27 @@ class Waiting:
             raise StorageError("the answer was lost")
         return won
 
+    def delete(self, key, *, timeout):
+        self._wait("delete", key)
+        if key not in self._created:
+            found = self._inner.get(key, limit=1 << 20, timeout=timeout)
+            if found is not None:
+                self._deleted[key] = found
+        self._inner.delete(key, timeout=timeout)
+
     def close(self):
         pass
 
     def _wait(self, operation, key):
         step = Step(operation, key)
-        self._ask(step)
+        if not self._inert(key):
+            self._ask(step)
         self._actor.steps.append(step)
 
 
-def explore(objects, actors, check, *, forget, lose=None, reduce=True):
+def explore(
+    objects, actors, check, *, forget, lose=None, reduce=True, inert=lambda _key: False, deletes=False
+):
     """Run every schedule; return how many there were.
 
     Args:
@@ -150,16 +168,20 @@ def explore(objects, actors, check, *, forget, lose=None, reduce=True):
         forget: Removes keys from the storage, for the next run.
         lose: By actor, what `Waiting` shall lose.
         reduce: Whether orders that cannot differ count as one.
+        inert: Whether a key is one that no actor writes, nor anything right below it.
+        deletes: Whether an actor deletes blobs.
     """
     choices: list[_Choice] = []
     schedules = 0
     with ThreadPoolExecutor(max_workers=len(actors), thread_name_prefix="actor") as pool:
         while True:
-            stage = _Stage(objects, actors, pool, lose or {})
+            stage = _Stage(objects, actors, pool, lose or {}, inert, deletes)
             if _follow(stage, choices, reduce=reduce):
                 schedules += 1
                 check(stage.run)
-            forget(stage.created)
+            forget([key for key in stage.created if objects.get(key, limit=0, timeout=1) is not None])
+            for key, data in stage.deleted.items():
+                objects.create(key, data, timeout=1)
             while choices and not _another(choices[-1]):
                 choices.pop()
             if not choices:
@@ -196,10 +218,13 @@ def _follow(stage, choices, *, reduce):
 class _Stage:
     """The actors of one run, each before its next step."""
 
-    def __init__(self, objects, actors, pool, lose):
+    def __init__(self, objects, actors, pool, lose, inert, deletes):
         self.run = Run([], {name: Actor(name) for name in actors})
         self.pending: dict[str, Step] = {}
         self.created: list[str] = []
+        self.deleted: dict[str, bytes] = {}
+        self._inert = inert
+        self._deletes = deletes
         self._objects = objects
         self._lose = lose
         self._announced: queue.SimpleQueue = queue.SimpleQueue()
@@ -217,7 +242,9 @@ class _Stage:
     def commuting(self):
         """Return an actor whose step can neither influence another one's nor be influenced, or None."""
         for name, step in self.pending.items():
-            if step.operation != "names" and self._objects.get(step.key, limit=0, timeout=1) is not None:
+            if step.operation in {"names", "delete"} or (self._deletes and "/blobs/" in step.key):
+                continue
+            if self._objects.get(step.key, limit=0, timeout=1) is not None:
                 return name
         return None
 
@@ -229,7 +256,9 @@ class _Stage:
         actor = self.run.actors[name]
         try:
             lose = self._lose.get(name, {})
-            actor.result = function(Waiting(self._objects, actor, ask, lose, self.created))
+            actor.result = function(
+                Waiting(self._objects, actor, ask, lose, self.created, self.deleted, self._inert)
+            )
         except Exception as error:  # noqa: BLE001 - judged by the check
             actor.error = error
         self._announced.put((name, None))

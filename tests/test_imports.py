@@ -39,23 +39,24 @@ LAYERS = {
         __init__ __main__ testing
     """,
     "trainer": """
-        _append _columns _estimators _exact _golden _own_schema checks converters._block errors
+        _append _clock _columns _estimators _exact _golden _own_schema _seen checks converters._block errors
         _fields _lease _log _outcome converters._answers converters._compose
         converters._decomposition converters._encoders converters._expansions
         converters._imputers converters._linear converters._nodes converters._points
         converters._scalers converters._supernodes converters._svm converters._text splits
-        _raw_fields _report converters._boosting converters._classes converters._convert
+        _lost _raw_fields _report converters._boosting converters._classes converters._convert
         converters._ensembles converters._forests converters._layers converters._lightgbm
         converters._selection converters._several converters._wrappers converters._xgboost
         recipe
         _fit _renewal config converters._adaboost converters._bagging
         _evaluate _scaffold _signing converters.__init__
-        _keygen _look _plan _release
-        _history
+        _keygen _look _plan _read_back _writing
+        _collect _doctor _history _recover _release
         _publish
         _carry _retrain
         _verify
-        _trust_commands
+        _commands
+        _commands_alias _commands_look _commands_store _commands_trust
         __init__ cli
     """,
 }
@@ -140,6 +141,18 @@ def test_only_the_trainer_creates_objects() -> None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "create"
     }
     assert callers <= {"mlshared._objects", "mlshared._bucket"}
+
+
+def test_only_the_collector_deletes_objects() -> None:
+    """`delete` is defined by storage, and called by one module of `trainer`; by none that a web process loads."""
+    callers = {
+        name
+        for package in ("mlshared", "trainer")
+        for name, file in modules(package).items()
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr in {"delete", "delete_object", "rm", "rm_file"}
+    }
+    assert callers == {"trainer._collect", "mlshared._objects"}  # the latter: fsspec's memory
 
 
 def test_one_module_imports_fsspec() -> None:

@@ -18,10 +18,12 @@ from .splits import KeySplit, TimeSplit
 
 if TYPE_CHECKING:
     from ._carry import copy, pull
+    from ._collect import Collected, collect
     from ._history import history, versions
     from ._keygen import keygen
     from ._outcome import Outcome
     from ._publish import Published, publish
+    from ._recover import recover
     from ._release import hold, release, rollback
     from ._retrain import retrain
     from ._verify import verify
@@ -29,18 +31,21 @@ if TYPE_CHECKING:
 __all__ = [
     "AtLeast",
     "Check",
+    "Collected",
     "KeySplit",
     "NoWorse",
     "Outcome",
     "Published",
     "Recipe",
     "TimeSplit",
+    "collect",
     "copy",
     "history",
     "hold",
     "keygen",
     "publish",
     "pull",
+    "recover",
     "release",
     "retrain",
     "rollback",
@@ -53,14 +58,17 @@ THIS_IS_MLSHARED: Final = (
 )
 
 _LAZY: Final = {
+    "Collected": "_collect",
     "Outcome": "_outcome",
     "Published": "_publish",
+    "collect": "_collect",
     "copy": "_carry",
     "history": "_history",
     "hold": "_release",
     "keygen": "_keygen",
     "publish": "_publish",
     "pull": "_carry",
+    "recover": "_recover",
     "release": "_release",
     "retrain": "_retrain",
     "rollback": "_release",

@@ -47,7 +47,10 @@ def append(store: Store, key: str, data: bytes, what: str) -> bool:
         except AccessDenied as error:
             if unclear:  # credentials that expire must not pass for a write that never was
                 raise _unknown(what, error) from error
-            raise
+            # Nor may those that expire between two attempts of the storage library's own.
+            found = _read_back(store, key, len(data), what, error)
+            if found is None:
+                raise
         except StorageError as error:
             unclear = True
             found = _read_back(store, key, len(data), what, error)
@@ -61,8 +64,12 @@ def nonce() -> str:
     return secrets.token_hex(16)
 
 
-def open_identity(store: Store) -> Identity:
+def open_identity(store: Store, *, releases: bool = True) -> Identity:
     """Return who a store is, to write to it.
+
+    Args:
+        store: Which.
+        releases: Whether manifests or releases are to be written, and not only what says that blobs go.
 
     Raises:
         NotPublished: If nobody has published to it yet.
@@ -71,7 +78,7 @@ def open_identity(store: Store) -> Identity:
     identity = store.identity()
     if identity is None:
         raise NotPublished("this is no store yet: publish a model first")
-    if identity.signed and store.signer is None:
+    if identity.signed and releases and store.signer is None:
         raise ConfigError(
             "this store is signed, and no signing key is configured: apps would refuse what is written here; set "
             'TRAINER_SIGNING_KEY_FILE, or key = "path" in trainer.toml'
@@ -101,15 +108,23 @@ def found_store(store: Store) -> Identity:
 def _refuse_overwriting(store: Store) -> None:
     """Raise if what exists can be overwritten: tried every time, with the very bytes that are there."""
     raw = store.objects.get(IDENTITY_KEY, limit=MAX_ENTRY_BYTES, timeout=store.remaining())
-    try:
-        overwritten = raw is not None and store.objects.create(IDENTITY_KEY, raw, timeout=store.remaining())
-    except StorageError:
-        return  # such as credentials for one model alone; whoever made this a store was told
-    if overwritten:
+    if raw is not None and _create_known(store, IDENTITY_KEY, raw):
         raise ConfigError(
             "this storage overwrites existing objects although asked not to (If-None-Match is ignored): "
             "two trainers would overwrite each other's versions; use storage that has conditional writes"
         )
+
+
+def _create_known(store: Store, key: str, data: bytes) -> bool:
+    """Create an object that is there already; return whether the storage did it all the same."""
+    while True:
+        try:
+            return store.objects.create(key, data, timeout=store.remaining())
+        except AccessDenied:
+            return False  # credentials for one model alone; whoever made this a store was told
+        except StorageError:
+            store.remaining()
+            time.sleep(PAUSE_SECONDS)
 
 
 def _read_back(store: Store, key: str, size: int, what: str, error: StorageError) -> bytes | None:

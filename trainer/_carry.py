@@ -43,11 +43,13 @@ from mlshared.store import (
 
 from ._append import found_store
 from ._log import Log, next_entry, read_log
-from ._publish import ALIAS, Draft, Published, RowFunction, read_back, upload
-from ._release import ReleaseRefused, release_first
+from ._publish import Draft, Published, first_release, upload
+from ._read_back import RowFunction, read_back
 from ._release import release as release_by_person
+from ._seen import seen_from
 from ._signing import Signing, find_signing
 from .config import choose_options, choose_store, find_config
+from .errors import ReleaseRefused
 
 BUDGET_SECONDS: Final = 60.0
 SLOWEST_BYTES_PER_SECOND: Final = 1e6
@@ -203,15 +205,14 @@ def copy(
         }
         stored = upload(opened, Draft(manifest.model_copy(update=update), blobs))
         read_back(to, options, stored.entry, features=features, trusted_types=trusted_types, signing=signing)
-        first = release is None and release_first(
-            opened, store_id, stored, ALIAS, reason=f"copied from {ref}"
-        )
+        why = f"copied from {ref}"
+        first, reason = first_release(opened, stored, seen_from(to), why) if release is None else (False, "")
     finally:
         objects.close()
     version = stored.entry.version
     published = Published(version, f"{manifest.model}@{version}", stored.entry, released=first)
     if release is None:
-        return published if first else replace(published, reason="not asked to")
+        return replace(published, reason=reason)
     return _released(published, to, options, release, reason=f"copied from {ref}")
 
 

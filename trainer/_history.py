@@ -22,7 +22,7 @@ def versions(
     Raises:
         NotPublished: If there is no such model.
     """
-    _check(check_model_name, name)
+    check_name(name)
     with _look.open_store(choose_store(store, find_config()), storage_options) as opened:
         return _look.versions(opened, name)
 
@@ -38,10 +38,19 @@ def history(
 
     Arguments and errors are those of `versions`.
     """
-    _check(check_model_name, name)
+    check_name(name)
     _check(check_alias, alias)
     with _look.open_store(choose_store(store, find_config()), storage_options) as opened:
         return _look.history(opened, name, alias)
+
+
+def check_name(name: str) -> None:
+    """Refuse what no model may be called.
+
+    Raises:
+        ConfigError: With the rule.
+    """
+    _check(check_model_name, name)
 
 
 def _check(rule: Any, text: str) -> None:

@@ -12,7 +12,6 @@ may think it dead.
 import os
 import platform
 import re
-import secrets
 import signal
 import threading
 import time
@@ -25,6 +24,7 @@ from mlshared.manifest import FORMAT, Lease, to_bytes
 from mlshared.store import Objects, Store, lease_end_key, lease_key
 
 from ._append import append, nonce
+from ._clock import store_time
 
 BEAT_SECONDS: Final = 300.0
 LOST_AFTER_SECONDS: Final = 14 * 60.0
@@ -151,10 +151,8 @@ def _is_free(objects: Objects, store: Store, model: str, number: int) -> bool:
     beats = objects.names(f"{model}/leases/retrain/{number:010d}", timeout=store.remaining())
     last = max((int(match[1]) for name in beats if (match := _LEASE.fullmatch(name))), default=None)
     beaten = objects.modified(lease_key(model, number, last), timeout=store.remaining())
-    probe = f"{model}/leases/probes/{secrets.token_hex(16)}"
-    objects.create(probe, b"", timeout=store.remaining())
-    now = objects.modified(probe, timeout=store.remaining())
-    return beaten is not None and now is not None and now - beaten > FREE_AFTER_SECONDS
+    now = store_time(store, f"{model}/leases/probes")
+    return beaten is not None and now - beaten > FREE_AFTER_SECONDS
 
 
 def _beat(

@@ -7,10 +7,11 @@ Nothing here writes.
 """
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from itertools import chain
+from typing import Final, Literal
 
 from mlshared.errors import ArtifactError, ConfigError, IntegrityError, SignatureError, StorageError
 from mlshared.manifest import (
@@ -27,6 +28,7 @@ from mlshared.store import Store, open_release
 
 from ._append import nonce
 
+LOOK_BACK: Final = 200
 Kind = Literal["release", "rollback", "hold", "renewal", "recover"]
 By = Literal["person", "retrain"]
 
@@ -105,7 +107,9 @@ def next_entry(
     hold: bool,
     reason: str,
     left: Collection[int] = (),
+    older: Iterable[Fallback] = (),
     fresh_for_seconds: float | None = None,
+    reset: bool = False,
 ) -> Release:
     """Return the entry that puts ``target`` in force after everything in ``log``.
 
@@ -117,8 +121,10 @@ def next_entry(
         hold: Whether automatic releases stop there.
         reason: In words.
         left: Versions that a rollback leaves: they join the withdrawn.
+        older: What else may be fallen back to, best first; asked only where the head offers nothing.
         fresh_for_seconds: After how long without a newer entry the alias counts as overdue. None: no promise; a
             person's entry hands on the one in force.
+        reset: Whether readers follow it from wherever they are.
     """
     head = log.head.entry if log.head else None
     if fresh_for_seconds is None and by == "person" and head is not None:
@@ -139,25 +145,45 @@ def next_entry(
         or (Previous(number=head.number, sha256=log.head.sha256) if head and log.head else None),
         version=version,
         manifest_sha256=target.sha256,
-        fallback=_fallback(head, version, withdrawn),
+        fallback=next(_fallbacks(head, version, withdrawn, older), None),
         withdrawn=tuple(sorted(withdrawn)),
         hold=hold,
         by=by,
         reason=reason,
         created_at=datetime.now(UTC),
         fresh_for_seconds=fresh_for_seconds,
+        reset=reset,
     )
 
 
-def _fallback(head: Release | None, version: int, withdrawn: set[int]) -> Fallback | None:
-    """Return the version in force before, or its fallback where that one was withdrawn or is the same."""
+def earlier_fallbacks(store: Store, log: Log, version: int) -> Iterator[Fallback]:
+    """Yield what the entries that put a version in force named as their fallbacks, the newest first.
+
+    A rollback goes to the head's fallback; what that one could fall back to is told by its own release.
+    """
+    lowest = max(0, log.highest - LOOK_BACK)
+    for number in range(log.head.entry.number if log.head else 0, lowest, -1):
+        try:
+            stored = store.release(log.store_id, log.model, log.alias, number)
+        except ArtifactError:
+            continue
+        if stored is None or stored.entry.version != version:
+            continue
+        back = stored.entry.fallback
+        if back is not None and not store.has_tombstone(log.model, back.version):
+            yield back
+
+
+def _fallbacks(
+    head: Release | None, version: int, withdrawn: set[int], older: Iterable[Fallback]
+) -> Iterator[Fallback]:
+    """Yield what may be fallen back to: the version in force before, or its fallback, or an older one."""
     if head is None:
-        return None
-    if head.version not in withdrawn and head.version != version:
-        return Fallback(version=head.version, manifest_sha256=head.manifest_sha256)
-    older = head.fallback
-    usable = older is not None and older.version not in withdrawn and older.version != version
-    return older if usable else None
+        return
+    before = Fallback(version=head.version, manifest_sha256=head.manifest_sha256)
+    for each in chain([before, head.fallback], older):
+        if each is not None and each.version not in withdrawn and each.version != version:
+            yield each
 
 
 def _valid(store: Store, store_id: str, model: str, alias: str, number: int) -> Stored[Release] | None:

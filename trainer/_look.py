@@ -7,11 +7,11 @@ It reads what is there each time, keeps nothing and writes nothing. Entries that
 of a log, as every client leaves them out.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Final
 
 from mlshared._alias_log import accepts
 from mlshared._objects import open_objects
@@ -23,6 +23,9 @@ from mlshared.store import Store
 
 from ._signing import find_signing
 from .config import choose_options
+
+COLLECTED: Final = "collected"
+SET_ASIDE: Final = "to be collected"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +45,12 @@ class OpenStore:
 
 @dataclass(frozen=True, slots=True)
 class ModelLine:
-    """One model of a store: its newest version, and what each alias has in force."""
+    """One model of a store: its newest version, what each alias has in force, and what is collected of that."""
 
     name: str
     newest: int
     in_force: dict[str, Release]
+    states: dict[int, str]
 
 
 @contextmanager
@@ -77,7 +81,8 @@ def models(store: OpenStore) -> list[ModelLine]:
         published = store.reader.versions(name)
         if published:
             heads = {alias: history(store, name, alias)[-1:] for alias in store.reader.aliases(name)}
-            lines.append(ModelLine(name, published[-1], {a: head[0] for a, head in heads.items() if head}))
+            in_force = {a: head[0] for a, head in heads.items() if head}
+            lines.append(ModelLine(name, published[-1], in_force, _states_in_force(store, name, in_force)))
     return lines
 
 
@@ -156,6 +161,28 @@ def manifest(store: OpenStore, name: str, number: int) -> Manifest:
             f"{name!r} has no version {number}; its versions are {numbers[0]} to {numbers[-1]}"
         )
     return stored.entry
+
+
+def state(store: OpenStore, manifest: Manifest) -> str:
+    """Return whether a version is `COLLECTED` or `SET_ASIDE`; an empty text if neither."""
+    return states(store, manifest.model, [manifest]).get(manifest.version, "")
+
+
+def states(store: OpenStore, name: str, manifests: Iterable[Manifest]) -> dict[int, str]:
+    """Return which of these versions are `COLLECTED` or `SET_ASIDE`."""
+    marked = set(store.reader.tombstones(name))
+    if not marked:
+        return {}
+    have = set(store.reader.publishes(name))
+    return {
+        m.version: SET_ASIDE if m.publish_id in have else COLLECTED for m in manifests if m.version in marked
+    }
+
+
+def _states_in_force(store: OpenStore, name: str, in_force: Mapping[str, Release]) -> dict[int, str]:
+    marked = set(store.reader.tombstones(name))
+    numbers = {entry.version for entry in in_force.values()} & marked
+    return states(store, name, [manifest(store, name, number) for number in sorted(numbers)])
 
 
 def plan_lines(store: OpenStore, manifest: Manifest) -> list[str]:

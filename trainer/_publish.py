@@ -9,23 +9,16 @@ A version is whole from the moment its manifest exists, and nobody serves it bef
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
-from mlshared import Client
-from mlshared.__main__ import EXIT_STORE
-from mlshared._artifact import ESTIMATOR_KINDS
 from mlshared._estimator import EstimatorPredictor
 from mlshared._objects import open_objects
 from mlshared._schema import Schema
-from mlshared.errors import ArtifactError, ConfigError, StorageError
+from mlshared.errors import ConfigError
 from mlshared.manifest import (
     FORMAT,
     Artifact,
@@ -35,7 +28,6 @@ from mlshared.manifest import (
     Stored,
     Training,
 )
-from mlshared.settings import ENVIRONMENT_PREFIX
 from mlshared.store import Store, blob_key, open_manifest, version_key
 
 from ._append import append, found_store, nonce
@@ -43,28 +35,27 @@ from ._estimators import NotStorable, describe_estimator, dump_estimator, dump_j
 from ._fields import fields_from_schema, infer_fields
 from ._golden import golden_rows, make_golden
 from ._log import check_names
+from ._lost import heads
 from ._plan import plan_for
 from ._raw_fields import raw_fields
-from ._release import ReleaseRefused, release_first
+from ._read_back import RowFunction, read_back
 from ._release import release as release_by_person
-from ._signing import NOT_SIGNING, Signing, find_signing, without_secrets
+from ._release import release_first
+from ._seen import Seen, seen_from
+from ._signing import find_signing
 from .config import choose_options, choose_store, find_config
+from .errors import LogLost, ReleaseRefused
 from .recipe import describe_features
 
 COLLECTION_GRACE_SECONDS: Final = 7 * 24 * 3600.0
 BUDGET_SECONDS: Final = 60.0
-READ_BACK_SECONDS: Final = 300.0
 ALIAS: Final = "production"
 SLOWEST_BYTES_PER_SECOND: Final = 1e6
 
 LABELLING: Final = frozenset({"classifier", "clusterer", "outlier_detector"})
 
+
 StoredFormat = Literal["skops", "joblib"]
-RowFunction = Callable[[dict[str, Any]], Mapping[str, Any]]
-
-
-class ReadBackFailed(ArtifactError):  # noqa: N818 - says what it is
-    """A published version does not load, or does not answer, in a clean interpreter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,12 +159,15 @@ def publish(
         )
         stored = upload(opened, made)
         read_back(url, options, stored.entry, features=features, trusted_types=trusted_types, signing=signing)
-        first = release is None and release_first(opened, store_id, stored, ALIAS, reason="the first version")
+        first, reason = (
+            first_release(opened, stored, seen_from(url), "the first version")
+            if release is None
+            else (False, "")
+        )
     finally:
         objects.close()
     version, ref = stored.entry.version, f"{name}@{stored.entry.version}"
     if release is None:
-        reason = "" if first else "not asked to"
         return Published(version, ref, stored.entry, released=first, reason=reason)
     try:
         release_by_person(
@@ -265,26 +259,47 @@ def upload(store: Store, made: Draft) -> Stored[Manifest]:
         OutcomeUnknown: If the store stopped answering while writing the manifest.
         StorageError: If it did before; nothing is published then.
     """
-    started = time.monotonic()
-    publish_id = nonce()
-    for blob in made.blobs.values():
-        store.allow(BUDGET_SECONDS + len(blob) / SLOWEST_BYTES_PER_SECOND)
-        key = blob_key(made.manifest.model, publish_id, hashlib.sha256(blob).hexdigest())
-        append(store, key, blob, "a blob")
-    store.allow(BUDGET_SECONDS)
-    model, version = made.manifest.model, 0
-    versions = store.versions(model)
-    version = versions[-1] + 1 if versions else 1
     while True:
-        if time.monotonic() - started > COLLECTION_GRACE_SECONDS / 2:
-            # The collector may take blobs that no manifest names for a publish that was given up.
-            return upload(store, made)
+        elapsed, publish_id = _elapsed(), nonce()
+        for blob in made.blobs.values():
+            store.allow(BUDGET_SECONDS + len(blob) / SLOWEST_BYTES_PER_SECOND)
+            key = blob_key(made.manifest.model, publish_id, hashlib.sha256(blob).hexdigest())
+            append(store, key, blob, "a blob")
+        stored = _number(store, made.manifest.model_copy(update={"publish_id": publish_id}), elapsed)
+        if stored is not None:
+            return stored
+
+
+def _number(store: Store, manifest: Manifest, elapsed: Callable[[], float]) -> Stored[Manifest] | None:
+    """Create a manifest under the next free number; None if that comes too late for its blobs."""
+    store.allow(BUDGET_SECONDS)
+    model = manifest.model
+    seen = heads(store, manifest.store, model)
+    version = max(store.versions(model), default=0) + 1
+    while elapsed() <= COLLECTION_GRACE_SECONDS / 2:
         store.allow(BUDGET_SECONDS)
-        update = {"version": version, "publish_id": publish_id, "nonce": nonce()}
-        raw = store.seal(made.manifest.model_copy(update=update))
+        numbered = manifest.model_copy(update={"version": version, "nonce": nonce(), "heads": seen})
+        raw = store.seal(numbered)
         if append(store, version_key(model, version), raw, f"version {version} of {model}"):
-            return open_manifest(raw, made.manifest.store, model, version, store.trust)
+            return open_manifest(raw, manifest.store, model, version, store.trust)
         version += 1
+    # The collector may take blobs that no manifest names for a publish that was given up.
+    return None
+
+
+def _elapsed() -> Callable[[], float]:
+    """Return a clock that starts now; a machine that was suspended has no monotonic time to show for it."""
+    began, began_at = time.monotonic(), time.time()
+    return lambda: max(time.monotonic() - began, time.time() - began_at)
+
+
+def first_release(store: Store, stored: Stored[Manifest], seen: Seen, reason: str) -> tuple[bool, str]:
+    """Put a version in force if nothing ever was; return whether it was, and why not."""
+    try:
+        first = release_first(store, stored.entry.store, stored, ALIAS, reason=reason, seen=seen)
+    except LogLost as error:
+        return False, str(error)
+    return first, "" if first else "not asked to"
 
 
 def _requirements(where: Environment) -> dict[str, str]:
@@ -320,71 +335,3 @@ def _golden(
         exact=("predict",) if description.task in LABELLING else (),
         derive=checked if features is not None else None,
     )
-
-
-def read_back(
-    url: str,
-    options: dict[str, Any],
-    manifest: Manifest,
-    *,
-    features: RowFunction | None = None,
-    trusted_types: tuple[str, ...] = (),
-    signing: Signing = NOT_SIGNING,
-) -> None:
-    """Fetch a version as a client would, in a clean interpreter with an empty cache, and self-test it.
-
-    Raises:
-        ArtifactError: If it cannot be fetched, loaded, or answers otherwise than here.
-        StorageError: If the store does not answer.
-    """
-    ref = f"{manifest.model}@{manifest.version}"
-    estimator = any(manifest.artifact(kind) is not None for kind in ESTIMATOR_KINDS)
-    with tempfile.TemporaryDirectory(prefix="mlshared-readback-") as cache:
-        settings: dict[str, Any] = {
-            "store": url,
-            "storage_options": options,
-            "store_id": manifest.store,
-            "cache_dir": cache,
-            "poll_seconds": 0,
-            "trusted_types": trusted_types,
-            "allow_joblib": True,
-            **signing.client_settings(),
-        }
-        if url.startswith("memory://") or (features is not None and features.__module__ == "__main__"):
-            # No other process sees this store, or can import this function.
-            with Client(**settings) as client:
-                model = client.model(ref, features=features)
-                model.refresh(timeout_seconds=READ_BACK_SECONDS)
-                if estimator:
-                    _ = model.current.estimator  # loads and self-tests it
-            return
-        _check_in_a_clean_interpreter(ref, settings, features, estimator=estimator)
-
-
-def _check_in_a_clean_interpreter(
-    ref: str, settings: dict[str, Any], features: RowFunction | None, *, estimator: bool
-) -> None:
-    # By environment, not arguments: storage options may hold secrets, and arguments are seen by all users.
-    kept = without_secrets(os.environ)
-    environment = {key: value for key, value in kept.items() if not key.startswith(ENVIRONMENT_PREFIX)}
-    for name, value in settings.items():
-        text = value if isinstance(value, str) else json.dumps(value)
-        environment[f"{ENVIRONMENT_PREFIX}{name.upper()}"] = text
-    environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-    command = [sys.executable, "-m", "mlshared", "check", ref]
-    if estimator:
-        command.append("--estimator")
-    if features is not None:
-        command += ["--features", f"{features.__module__}:{features.__qualname__}"]
-    try:
-        done = subprocess.run(  # noqa: S603 - our own interpreter and module
-            command, env=environment, capture_output=True, text=True, timeout=READ_BACK_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise StorageError(f"{ref} could not be read back within {READ_BACK_SECONDS:g} s") from error
-    if done.returncode == 0:
-        return
-    said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-    if done.returncode == EXIT_STORE:
-        raise StorageError(f"{ref} was published and could not be read back: {said}")
-    raise ReadBackFailed(f"{ref} was published, is not usable and will not be released: {said}")

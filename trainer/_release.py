@@ -4,34 +4,29 @@
     retrain     read the log -> judge against its head -> create head + 1; lost: judge again, at most twice
 
 A person's command is absolute. An automatic release never takes a number it has not seen the one before of:
-it would undo a rollback, or pass over a hold, that was written meanwhile.
+it would undo a rollback, or pass over a hold, that was written meanwhile. Both refuse to go on with a log that
+was lost, and to put in force what is to be collected: looked at before writing, and again after it.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mlshared._objects import open_objects
-from mlshared.errors import ArtifactError, MlsharedError, NotPublished
+from mlshared.errors import ArtifactError
 from mlshared.manifest import Manifest, Release, Stored
-from mlshared.store import Store, release_key
+from mlshared.store import Store
 
-from ._append import append, open_identity
-from ._log import Kind, Log, check_names, next_entry, read_log
-from ._signing import find_signing
+from ._log import Kind, Log, check_names, earlier_fallbacks, next_entry, read_log
+from ._lost import check_log
+from ._seen import NOTHING_SEEN, Seen
+from ._writing import BUDGET_SECONDS, Writing, published_manifest, put_in_force, writing
 from .checks import Check, compatibility
-from .config import choose_options, choose_store, find_config
+from .errors import LogLost, ReleaseRefused
 
 PERSON_ATTEMPTS: Final = 5
 AUTOMATIC_ATTEMPTS: Final = 3
-BUDGET_SECONDS: Final = 60.0
 
 Judge = Callable[[Stored[Release] | None], tuple[Check, ...]]
-
-
-class ReleaseRefused(MlsharedError):  # noqa: N818 - says what it is
-    """A version was not put in force; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,27 +76,21 @@ def release(
 
     Raises:
         NotPublished: If there is no such model or version.
-        ReleaseRefused: If the version's schema is not compatible with the one in force, without ``breaking``.
+        ReleaseRefused: If the version's schema is not compatible with the one in force, without ``breaking``;
+            if it is to be collected.
+        LogLost: If the alias's log ends before an entry it once had.
         OutcomeUnknown: If the store stopped answering while writing.
     """
-    with writing(store, storage_options) as (reader, store_id):
-        target = published_manifest(reader, store_id, name, version)
+    with writing(store, storage_options) as to:
+        target = published_manifest(to, name, version)
 
         def check(log: Log) -> None:
-            verdict = _check_compatible(reader, log, target.entry)
+            verdict = _check_compatible(to.store, log, target.entry)
             if not (verdict.passed or breaking):
                 raise ReleaseRefused(f"{name}@{version} was not released: {verdict.message}")
 
         return _by_person(
-            reader,
-            store_id,
-            name,
-            alias,
-            lambda _: target,
-            kind="release",
-            hold=hold,
-            reason=reason,
-            check=check,
+            to, name, alias, lambda _: target, kind="release", hold=hold, reason=reason, check=check
         )
 
 
@@ -131,10 +120,11 @@ def rollback(
 
     Raises:
         NotPublished: If there is no such model or version.
-        ReleaseRefused: If there is nothing to go back to.
+        ReleaseRefused: If there is nothing to go back to, or it is to be collected.
+        LogLost: If the alias's log ends before an entry it once had.
         OutcomeUnknown: If the store stopped answering while writing.
     """
-    with writing(store, storage_options) as (reader, store_id):
+    with writing(store, storage_options) as at:
 
         def choose(log: Log) -> Stored[Manifest]:
             head = _in_force(log)
@@ -145,12 +135,12 @@ def rollback(
             wanted = to if to is not None else head.fallback.version if head.fallback else 0
             if wanted == head.version:
                 raise ReleaseRefused(f"{name}@{wanted} is the version in force; nothing to go back to")
-            target = published_manifest(reader, store_id, name, wanted)
+            target = published_manifest(at, name, wanted)
             if to is None and head.fallback is not None:
                 _check_bytes(target, head.fallback.manifest_sha256)
             return target
 
-        return _by_person(reader, store_id, name, alias, choose, kind="rollback", hold=hold, reason=reason)
+        return _by_person(at, name, alias, choose, kind="rollback", hold=hold, reason=reason)
 
 
 def hold(
@@ -165,15 +155,15 @@ def hold(
 
     Arguments and errors are those of `rollback`.
     """
-    with writing(store, storage_options) as (reader, store_id):
+    with writing(store, storage_options) as at:
 
         def choose(log: Log) -> Stored[Manifest]:
             head = _in_force(log)
-            target = published_manifest(reader, store_id, name, head.version)
+            target = published_manifest(at, name, head.version)
             _check_bytes(target, head.manifest_sha256)
             return target
 
-        return _by_person(reader, store_id, name, alias, choose, kind="hold", hold=True, reason=reason)
+        return _by_person(at, name, alias, choose, kind="hold", hold=True, reason=reason)
 
 
 def release_automatically(
@@ -185,6 +175,7 @@ def release_automatically(
     *,
     reason: str = "",
     fresh_for_seconds: float | None = None,
+    seen: Seen = NOTHING_SEEN,
 ) -> Verdict:
     """Put a candidate in force if it passes every check against the version in force at that moment.
 
@@ -196,11 +187,12 @@ def release_automatically(
         judge: Head -> verdicts; called anew whenever the head has changed.
         reason: For the log.
         fresh_for_seconds: After how long without a newer entry the alias counts as overdue.
+        seen: What this host remembers of the store's logs.
 
     Raises:
         OutcomeUnknown: If the store stopped answering while writing.
     """
-    name = candidate.entry.model
+    name, to = candidate.entry.model, Writing(store, store_id, seen)
     for _ in range(AUTOMATIC_ATTEMPTS):
         store.allow(BUDGET_SECONDS)
         log = read_log(store, store_id, name, alias)
@@ -210,63 +202,51 @@ def release_automatically(
             return Verdict(
                 True, False, f"entry {champion.number} put it in force meanwhile", checks, champion
             )
-        if (why := _stop(log, candidate.entry, checks)) is not None:
-            return Verdict(False, bool(champion and champion.hold), why, checks, champion)
-        entry = next_entry(
-            log,
-            candidate,
-            kind="release",
-            by="retrain",
-            hold=False,
-            reason=reason,
-            fresh_for_seconds=fresh_for_seconds,
-        )
         store.allow(BUDGET_SECONDS)
-        if _append_entry(store, entry):
-            return Verdict(True, False, "every check passed", checks, champion)
+        if (why := _lost(to, log) or _stop(log, candidate.entry, checks)) is not None:
+            return Verdict(False, bool(champion and champion.hold), why, checks, champion)
+        try:
+            entry = next_entry(
+                log,
+                candidate,
+                kind="release",
+                by="retrain",
+                hold=False,
+                reason=reason,
+                fresh_for_seconds=fresh_for_seconds,
+            )
+            if put_in_force(to, log, entry):
+                return Verdict(True, False, "every check passed", checks, champion)
+        except ReleaseRefused as error:
+            return Verdict(False, False, str(error), checks, champion)
     why = f"{name}@{alias} changed {AUTOMATIC_ATTEMPTS} times while this was being judged"
     return Verdict(False, False, why, checks, champion)
 
 
-def release_first(store: Store, store_id: str, target: Stored[Manifest], alias: str, *, reason: str) -> bool:
+def release_first(
+    store: Store,
+    store_id: str,
+    target: Stored[Manifest],
+    alias: str,
+    *,
+    reason: str,
+    seen: Seen = NOTHING_SEEN,
+) -> bool:
     """Put a version in force if nothing ever was, so that nothing is displaced; return whether it was.
 
     Raises:
+        LogLost: If something was in force, and its log is gone.
         OutcomeUnknown: If the store stopped answering while writing.
     """
     store.allow(BUDGET_SECONDS)
+    to = Writing(store, store_id, seen)
     log = read_log(store, store_id, target.entry.model, alias)
+    check_log(store, log, seen)
     if log.highest > 0:
         return False
-    return _append_entry(
-        store, next_entry(log, target, kind="release", by="person", hold=False, reason=reason)
+    return put_in_force(
+        to, log, next_entry(log, target, kind="release", by="person", hold=False, reason=reason)
     )
-
-
-@contextmanager
-def writing(store: str | None, options: dict[str, Any] | None) -> Iterator[tuple[Store, str]]:
-    """Give a store that exists, to write to, and its identity."""
-    objects = open_objects(choose_store(store, find_config()), choose_options(options))
-    try:
-        opened = find_signing().store(objects, budget_seconds=BUDGET_SECONDS)
-        yield opened, open_identity(opened).id
-    finally:
-        objects.close()
-
-
-def published_manifest(store: Store, store_id: str, name: str, version: int) -> Stored[Manifest]:
-    """Return a version's manifest.
-
-    Raises:
-        NotPublished: If there is none.
-    """
-    check_names(name)
-    stored = store.manifest(store_id, name, version) if version >= 1 else None
-    if stored is None:
-        numbers = store.versions(name)
-        has = f"its versions are {numbers[0]} to {numbers[-1]}" if numbers else "there is no such model"
-        raise NotPublished(f"{name} has no version {version}: {has}")
-    return stored
 
 
 def _check_bytes(target: Stored[Manifest], sha256: str) -> None:
@@ -297,8 +277,7 @@ def _check_compatible(store: Store, log: Log, candidate: Manifest) -> Check:
 
 
 def _by_person(
-    store: Store,
-    store_id: str,
+    to: Writing,
     name: str,
     alias: str,
     choose: Callable[[Log], Stored[Manifest]],
@@ -312,30 +291,40 @@ def _by_person(
     target: Stored[Manifest] | None = None
     left: set[int] = set()
     for _ in range(PERSON_ATTEMPTS):
-        store.allow(BUDGET_SECONDS)
-        log = read_log(store, store_id, name, alias)
+        to.store.allow(BUDGET_SECONDS)
+        log = read_log(to.store, to.store_id, name, alias)
+        check_log(to.store, log, to.seen)
         # Chosen once, by what the person saw: a release that slips in must not turn a rollback around.
         target = target or choose(log)
         if kind == "rollback" and log.head is not None:
             left.add(log.head.entry.version)
         if check is not None:
             check(log)
-        entry = next_entry(log, target, kind=kind, by="person", hold=hold, reason=reason, left=left)
-        if _append_entry(store, entry):
+        older = earlier_fallbacks(to.store, log, target.entry.version)
+        entry = next_entry(
+            log, target, kind=kind, by="person", hold=hold, reason=reason, left=left, older=older
+        )
+        if put_in_force(to, log, entry):
             return entry
     raise ReleaseRefused(f"{name}@{alias} changed {PERSON_ATTEMPTS} times meanwhile; try again")
 
 
-def _append_entry(store: Store, entry: Release) -> bool:
-    key = release_key(entry.model, entry.alias, entry.number)
-    what = f"number {entry.number} of {entry.model}@{entry.alias}"
-    return append(store, key, store.seal(entry), what)
-
-
 def _in_force(log: Log) -> Release:
     if log.head is None:
-        raise ReleaseRefused(f"{log.model}@{log.alias} has no release; release a version first")
+        raise ReleaseRefused(
+            f"{log.model}@{log.alias} has no release; release a version first, or, if it had one and its log "
+            f"was lost: trainer recover {log.model} --past N"
+        )
     return log.head.entry
+
+
+def _lost(to: Writing, log: Log) -> str | None:
+    """Return that the log was lost, and the mend, or None."""
+    try:
+        check_log(to.store, log, to.seen)
+    except LogLost as error:
+        return str(error)
+    return None
 
 
 def _stop(log: Log, candidate: Manifest, checks: tuple[Check, ...]) -> str | None:

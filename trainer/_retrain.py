@@ -19,11 +19,15 @@ from ._evaluate import Champion, cannot_compare, compare, score
 from ._fit import Prepared, fit, load_frame, prepare
 from ._lease import Held, lease
 from ._log import check_names, read_log
+from ._lost import check_log
 from ._outcome import OnStep, Outcome
-from ._publish import Draft, draft, read_back, upload
-from ._release import BUDGET_SECONDS, release_automatically
+from ._publish import Draft, draft, upload
+from ._read_back import read_back
+from ._release import release_automatically
 from ._renewal import renew
+from ._seen import Seen, seen_from
 from ._signing import Signing, client_settings, find_signing
+from ._writing import BUDGET_SECONDS
 from .checks import Check, Comparison, compatibility, judge
 from .config import choose_options, choose_store, find_config
 from .recipe import Recipe
@@ -49,6 +53,7 @@ def retrain(
     Raises:
         RecipeError: If a function of the recipe raised, or returned what cannot be used.
         Busy: If another retrain of the model is under way.
+        LogLost: If the alias's log ends before an entry it once had; nothing is trained then.
         OutcomeUnknown: If the store stopped answering while writing.
     """
     url = choose_store(store, find_config())
@@ -59,8 +64,10 @@ def retrain(
         signing = find_signing()
         opened = signing.store(objects, budget_seconds=BUDGET_SECONDS)
         store_id = found_store(opened).id
+        seen = seen_from(url)
+        check_log(opened, read_log(opened, store_id, recipe.name, alias), seen)
         with lease(lambda: open_objects(url, options), store_id, recipe.name) as held:
-            run = _Run(recipe, url, options, alias, opened, store_id, held, on_step or _silent, signing)
+            run = _Run(recipe, url, options, alias, opened, store_id, seen, held, on_step or _silent, signing)
             return run.outcome()
     finally:
         objects.close()
@@ -77,6 +84,7 @@ class _Run:
         alias: str,
         store: Store,
         store_id: str,
+        seen: Seen,
         held: Held,
         on_step: OnStep,
         signing: Signing,
@@ -88,6 +96,7 @@ class _Run:
         self._alias = alias
         self._store = store
         self._store_id = store_id
+        self._seen = seen
         self._held = held
         self._on_step = on_step
         self._comparison: Comparison | None = None
@@ -126,6 +135,7 @@ class _Run:
             verdicts,
             reason="retrained",
             fresh_for_seconds=recipe.fresh_for_seconds,
+            seen=self._seen,
         )
         if not verdict.released:
             self._renew(verdict.reason)

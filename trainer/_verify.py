@@ -17,7 +17,7 @@ from mlshared.manifest import Manifest, Trusted
 from mlshared.plan import load_plan
 
 from ._carry import Found, Source, find, read_blob, refuse_unchecked, source
-from ._publish import RowFunction, read_back
+from ._read_back import RowFunction, read_back
 from ._signing import NOT_SIGNING, Signing
 from .checks import Check
 

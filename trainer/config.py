@@ -3,6 +3,7 @@
     store = "s3://acme/models"
     [models.flights]
     recipe = "examples.flights.recipe:recipe"
+    pins = [41]                                     # optional: versions that `trainer gc` keeps
 
 At the top, too: ``key = "trainer.key"``, with which what is published and released is signed, and
 ``trusted_keys = ["other.pub"]``, further trainers' keys.
@@ -36,11 +37,17 @@ _TARGET: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
 class ModelConfig(BaseModel):
-    """One model: where its recipe is, as ``package.module:attribute``."""
+    """One model.
+
+    Attributes:
+        recipe: Where its recipe is, as ``package.module:attribute``.
+        pins: Versions that `trainer gc` keeps, such as those apps are pinned to.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     recipe: str
+    pins: tuple[Annotated[int, Field(ge=1)], ...] = ()
 
 
 class _File(BaseModel):

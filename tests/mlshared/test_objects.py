@@ -84,6 +84,22 @@ def test_taken(make):
 
 
 @every_backend
+def test_deleted(make):
+    """It is gone, from listings too, with its folder where that is empty; deleting what is absent is no failure."""
+    objects = make()
+    for key in ("a/b/one", "a/b/two", "a/c/three"):
+        create(objects, key)
+    objects.delete("a/c/three", timeout=SECONDS)
+    objects.delete("a/c/three", timeout=SECONDS)
+    objects.delete("a/b/one", timeout=SECONDS)
+    objects.delete("never/was", timeout=SECONDS)
+    assert get(make(), "a/c/three") is None
+    assert objects.names("a", timeout=SECONDS) == ["b"]
+    assert objects.names("a/b", timeout=SECONDS) == ["two"]
+    assert create(objects, "a/c/three", b"again")
+
+
+@every_backend
 @pytest.mark.parametrize(("limit", "length"), [(0, 1), (3, 4), (5, 6), (6, 6), (100, 6)])
 def test_limit(make, limit, length):
     """A get returns at most one byte more than the limit, which tells that there is more."""
@@ -546,7 +562,7 @@ def test_server_silent(make, counting_proxy):
         with pytest.raises(StorageError, match="no answer within"):
             call()
         assert time.monotonic() - started < 3
-    counting_proxy.release()
+    counting_proxy.heal()
     assert get(objects, "a") == b"x"
 
 
@@ -672,6 +688,8 @@ def test_replica(tmp_path):
         assert objects.names("flights", timeout=SECONDS) == ["a"]
         with pytest.raises(ConfigError, match="read only"):
             create(objects, "b")
+        with pytest.raises(ConfigError, match="read only"):
+            objects.delete("flights/a", timeout=SECONDS)
         objects.close()
         server.shutdown()
     with pytest.raises(StorageError):

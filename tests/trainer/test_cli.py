@@ -9,12 +9,13 @@ import pytest
 from mlshared.errors import AccessDenied, ArtifactError, ConfigError, InputError, NotPublished, StorageError
 from trainer._lease import Busy, LeaseLost
 from trainer._outcome import Outcome
-from trainer._release import ReleaseRefused
 from trainer.cli import app, exit_code, main, worst
-from trainer.errors import RecipeError
+from trainer.errors import LogLost, RecipeError, ReleaseRefused
 
-COMMANDS = ["init", "retrain", "list", "show", "versions", "history", "release", "rollback", "hold"]
-COMMANDS += ["keygen", "verify", "pull", "copy"]
+COMMANDS = [
+    "init", "retrain", "list", "show", "versions", "history", "release", "rollback", "hold", "recover", "gc", "doctor",
+    "keygen", "verify", "pull", "copy",
+]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +69,7 @@ def output(capsys, *arguments):
         (Busy(), 75),
         (LeaseLost(), 75),
         (ReleaseRefused(), 3),
+        (LogLost(), 1),
         (RecipeError(), 1),
         (ArtifactError(), 1),
         (InputError([]), 1),
@@ -112,6 +114,10 @@ def test_every_command_has_help_with_an_example(command, capsys):
         (["history", "flights", "--alias", "3", "--store", "./none"], "cannot name an alias"),
         (["retrain"], "trainer: no trainer.toml here or above"),
         (["release", "flights", "1", "--store", "./none"], "store"),
+        (["recover", "flights", "--past", "1", "--store", "./none"], "store"),
+        (["gc", "--store", "./none"], "store"),
+        (["gc", "Flights", "--store", "./none"], "store"),
+        (["doctor", "--store", "nope://x"], "nope"),
         (["init", "Flights"], "cannot name a model"),
     ],
 )
@@ -122,12 +128,16 @@ def test_wrong_use_is_one_line_and_exit_2(arguments, message, capsys):
     assert message in line
 
 
-@pytest.mark.parametrize(
-    "arguments", [["release", "flights"], ["release", "flights", "0"], ["nope"], ["list", "--nope"]]
-)
-def test_wrong_syntax_is_exit_2(arguments, capsys):
+WRONG = [
+    "release flights", "release flights 0", "nope", "list --nope", "recover flights", "recover --past 3",
+    "gc --keep 0", "doctor flights",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", WRONG)
+def test_wrong_syntax_is_exit_2(line, capsys):
     """The parser names what it did not understand."""
-    assert main(arguments) == 2
+    assert main(line.split()) == 2
     assert "Error" in capsys.readouterr().err
 
 

@@ -1,11 +1,6 @@
-"""Publishing: what a version holds, who may displace what, and eight processes at once."""
+"""Publishing: what a version holds, and who may displace what. Racing publishers: tests/faults."""
 
-import hashlib
-import json
-import subprocess
-import sys
 import uuid
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,10 +16,10 @@ from mlshared.errors import ArtifactError, ConfigError, StorageError
 from mlshared.store import Store, blob_key, version_key
 from trainer import _append
 from trainer._append import found_store
-from trainer._publish import Draft, draft, read_back, upload
+from trainer._publish import Draft, draft, upload
+from trainer._read_back import read_back
 from trainer._release import release_first
 
-PROCESSES, PUBLISHES = 8, 20
 X = np.array([[0.0], [1.0], [2.0], [3.0]])
 Y = np.array([0, 0, 1, 1])
 
@@ -198,119 +193,3 @@ def test_a_blob_that_cannot_be_written_publishes_nothing(store, made, monkeypatc
         upload(Store(Full()), made)
     store.allow(10)
     assert store.versions(MODEL) == []
-
-
-# -- eight processes at once --------------------------------------------------------------------------------
-
-WRITER = """
-import json, sys
-import numpy as np
-from sklearn.dummy import DummyClassifier
-from mlshared._objects import open_objects
-from mlshared.store import Store
-from trainer._append import found_store
-from trainer._publish import draft, upload
-
-url, options, me, publishes = json.loads(sys.argv[1])
-objects = open_objects(url, options)
-store = Store(objects)
-X, y = np.zeros((2, 1)), np.array([me, me + 1])
-estimator = DummyClassifier(strategy="constant", constant=me).fit(X, y)
-made = draft(estimator, X, y, store_id=found_store(store).id, name="flights")
-print("ready", flush=True)
-sys.stdin.readline()
-for number in range(publishes):
-    made = type(made)(made.manifest.model_copy(update={"labels": {"by": f"{me}/{number}"}}), made.blobs)
-    print(upload(store, made).entry.version, flush=True)
-objects.close()
-"""
-
-
-def race(script, arguments, folder):
-    """Start one process for each, let them go together, return what each printed."""
-    root = str(Path(trainer.__file__).parents[1])
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", script, json.dumps(each)],
-            cwd=folder,
-            env={"PYTHONPATH": root, "PATH": "/usr/bin:/bin", "HOME": str(folder)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for each in arguments
-    ]
-    for process in processes:
-        assert process.stdout.readline() == "ready\n", process.communicate()[1]
-    for process in processes:
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    ends = [process.communicate(timeout=300) for process in processes]
-    assert [process.returncode for process in processes] == [0] * len(processes), ends
-    return [[int(line) for line in out.split()] for out, _ in ends]
-
-
-@pytest.fixture(params=["a folder", "S3"])
-def place(request, tmp_path):
-    if request.param == "a folder":
-        return str(tmp_path / "models"), {}
-    store = request.getfixturevalue("s3_store")
-    return store.url, store.options
-
-
-@pytest.mark.slow
-def test_eight_processes_publish_twenty_times_each(place, tmp_path):
-    """Versions 1 to 160 without a gap, each manifest whole and its writer's own, with all its blobs."""
-    url, options = place
-    printed = race(WRITER, [(url, options, me, PUBLISHES) for me in range(PROCESSES)], tmp_path)
-    numbers = list(range(1, PROCESSES * PUBLISHES + 1))
-    assert sorted(number for out in printed for number in out) == numbers
-    objects = open_objects(url, options)
-    store = Store(objects)
-    store_id = found_store(store).id
-    assert store.versions(MODEL) == numbers
-    labels, publishes = set(), set()
-    for number in numbers:
-        store.allow(30)
-        entry = store.manifest(store_id, MODEL, number).entry
-        me = int(entry.labels["by"].split("/")[0])
-        assert number in printed[me]
-        assert entry.classes == (me, me + 1)
-        for artifact in entry.artifacts:
-            blob = store.blob(MODEL, entry.publish_id, artifact)
-            assert hashlib.sha256(blob).hexdigest() == artifact.sha256
-        labels.add(entry.labels["by"])
-        publishes.add(entry.publish_id)
-    assert labels == {f"{me}/{n}" for me in range(PROCESSES) for n in range(PUBLISHES)}
-    assert len(publishes) == len(numbers)
-    objects.close()
-
-
-FULL = """
-import json, sys
-import numpy as np
-from sklearn.linear_model import LogisticRegression
-import trainer
-
-url, options, me, publishes = json.loads(sys.argv[1])
-X, y = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([0, 0, 1, 1])
-estimator = LogisticRegression(C=me + 1).fit(X, y)
-print("ready", flush=True)
-sys.stdin.readline()
-for number in range(publishes):
-    published = trainer.publish(estimator, X, y, name="flights", store=url, storage_options=options)
-    print(published.version, int(published.released), flush=True)
-"""
-
-
-@pytest.mark.slow
-def test_three_processes_publish_the_whole_way(place, tmp_path):
-    """With reading back in a clean interpreter each time; one of them gets the first release, no other."""
-    url, options = place
-    printed = race(FULL, [(url, options, me, 2) for me in range(3)], tmp_path)
-    versions = sorted(number for out in printed for number in out[::2])
-    assert versions == [1, 2, 3, 4, 5, 6]
-    released = [version for out in printed for version, was in zip(out[::2], out[1::2], strict=True) if was]
-    assert [e.version for e in trainer.history(MODEL, store=url, storage_options=options)] == released
-    assert len(released) == 1

@@ -13,8 +13,9 @@ from mlshared.errors import ConfigError, IntegrityError, NotPublished, StorageEr
 from mlshared.manifest import Artifact, Field, Manifest, to_bytes
 from mlshared.store import Store, release_key, version_key
 from trainer import _log
-from trainer._release import ReleaseRefused, release_automatically, release_first
+from trainer._release import release_automatically, release_first
 from trainer.checks import Check
+from trainer.errors import ReleaseRefused
 
 PASSED = Check("better", passed=True, message="")
 FAILED = Check("better", passed=False, message="0.6 against 0.7")
@@ -159,13 +160,13 @@ def test_a_replaced_version_in_force_is_not_compared(shelf):
 
 
 def test_rollback_goes_to_the_fallback_and_holds(shelf):
-    """The version left is withdrawn, and is no fallback either."""
+    """The version left is withdrawn; to fall back to there is what the version gone back to had itself."""
     for version in (1, 2, 3):
         shelf.release(version)
     entry = shelf.rollback(reason="wrong on Mondays")
     assert (entry.version, entry.kind, entry.hold, entry.withdrawn) == (2, "rollback", True, (3,))
     assert entry.manifest_sha256 == shelf.manifests[2].sha256
-    assert entry.fallback is None
+    assert (entry.fallback.version, entry.fallback.manifest_sha256) == (1, shelf.manifests[1].sha256)
 
 
 def test_rollback_to_a_version(shelf):
@@ -190,13 +191,15 @@ def test_rollback_without_a_release(shelf):
 
 
 def test_rollback_twice(shelf):
-    """It does not swing back to the version just left: the next one is for a person to name."""
+    """It goes on backwards and never swings back to a version just left; at the first one it ends."""
     for version in (1, 2, 3):
         shelf.release(version)
+    shelf.hold()
     shelf.rollback()
+    second = shelf.rollback()
+    assert (second.version, second.withdrawn, second.fallback) == (1, (2, 3), None)
     with pytest.raises(ReleaseRefused, match="name one with --to"):
         shelf.rollback()
-    assert shelf.rollback(to=1).withdrawn == (2, 3)
 
 
 @pytest.mark.parametrize("to", [2, None])

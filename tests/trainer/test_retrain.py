@@ -20,8 +20,7 @@ from mlshared.errors import ConfigError, IntegrityError
 from trainer import AtLeast, KeySplit, NoWorse, Recipe
 from trainer._lease import Busy, LeaseLost
 from trainer._outcome import STEPS
-from trainer._release import ReleaseRefused
-from trainer.errors import RecipeError
+from trainer.errors import RecipeError, ReleaseRefused
 
 ROWS = 400
 

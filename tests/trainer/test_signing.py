@@ -12,18 +12,28 @@ import numpy as np
 import pandas as pd
 import pytest
 from entries import ALIAS, MODEL, manifest
+from fsspec.implementations.memory import MemoryFileSystem
 from signers import pair
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import FunctionTransformer
 
 import trainer
-from mlshared import Client, ConfigError, EnvironmentMismatch, IntegrityError, SignatureError, UntrustedType
+from mlshared import (
+    Client,
+    ConfigError,
+    EnvironmentMismatch,
+    IntegrityError,
+    SignatureError,
+    StorageError,
+    UntrustedType,
+)
 from mlshared._keys import Trust
 from mlshared._objects import open_objects
 from mlshared._policy import check_policy
 from mlshared.manifest import Artifact
 from mlshared.store import Store, open_manifest, open_release, release_key
 from trainer._append import found_store
+from trainer._doctor import examine
 from trainer._estimators import NotStorable
 from trainer._log import read_log
 from trainer._signing import Signing, find_signing, signing_key, without_secrets
@@ -279,6 +289,7 @@ def test_an_unsigned_store_can_be_signed_from_now_on(url, fitted, monkeypatch, t
     with serve(url, tmp_path / "a", trusted_keys=[OURS.trusted()]) as client, pytest.raises(SignatureError):
         client.model(MODEL).refresh()
     monkeypatch.setenv(KEY, OURS.pem.decode())
+    assert trainer.hold(MODEL, store=url).prev.number == 1  # what is unsigned is in force, for trainers too
     publish(fitted, url, release=ALIAS)
     assert not Store(open_objects(url)).identity().signed
     with serve(url, tmp_path / "b", trusted_keys=[OURS.trusted()]) as client:
@@ -438,3 +449,40 @@ def test_the_environment_is_looked_at_before_a_download():
 def test_a_signing_key_shows_nothing_of_itself():
     """Not even where it is one."""
     assert OURS.pem.decode().splitlines()[1] not in repr(signing_key(OURS.pem, "a test"))
+
+
+# -- a store in order ---------------------------------------------------------------------------------------
+
+
+def test_the_collector_needs_no_signing_key(url, signs, fitted, monkeypatch):
+    """It writes what says that blobs go, and no manifest or release."""
+    publish(fitted, url)
+    monkeypatch.delenv(KEY)
+    monkeypatch.setenv("MLSHARED_TRUSTED_KEYS", json.dumps(OURS.trusted()))
+    (collected,) = trainer.collect(MODEL, store=url)
+    assert collected.problem == ""
+
+
+def test_doctor_tells_of_an_entry_that_nobody_trusted_signed(url, signs, fitted):
+    """As a problem of that entry, and goes on to the next finding."""
+    publish(fitted, url)
+    signs(THEIRS)
+    found = [f for f in examine(store=url, read_only=True) if f.kind == "problem"]
+    assert any("by no key in trusted_keys" in f.what for f in found)
+
+
+def test_recover_needs_a_key_with_that_role_in_the_app(url, signs, fitted, tmp_path):
+    """An app that trusts the trainer's key for releases alone keeps what it has."""
+    publish(fitted, url)
+    publish(fitted, url, release=ALIAS)
+    lax = serve(url, tmp_path / "a", trusted_keys=[OURS.trusted(roles=["release", "manifest", "reset"])])
+    strict = serve(url, tmp_path / "b", trusted_keys=[OURS.trusted()])
+    with lax, strict:
+        models = [client.model(MODEL) for client in (lax, strict)]
+        assert [model.current.version for model in models] == [2, 2]
+        MemoryFileSystem().rm(f"{url.removeprefix('memory:/')}/{MODEL}/releases", recursive=True)
+        assert trainer.recover(MODEL, past=2, version=1, store=url).number == 3
+        models[0].refresh()
+        with pytest.raises((StorageError, SignatureError, IntegrityError)):
+            models[1].refresh()
+        assert [model.current.version for model in models] == [1, 2]

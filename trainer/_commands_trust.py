@@ -3,24 +3,18 @@
 import importlib
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 
 from mlshared.errors import ConfigError
 
 from . import _report
+from ._commands import FAILED, JsonOption, QuietOption, StoreOption
 from ._keygen import keygen as make_keys
 from .config import choose_store, find_config
 
-NOT_VERIFIED: Final = 1
-
 RefArgument = Annotated[str, typer.Argument(metavar="REF", help="flights, flights@42, flights@staging, ...")]
-StoreOption = Annotated[
-    str | None, typer.Option("--store", help="URL or folder; else MLSHARED_STORE, else trainer.toml.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", help="Print only what went wrong.")]
 FeaturesOption = Annotated[
     str | None,
     typer.Option("--features", metavar="MODULE:FUNCTION", help="The row function the version expects."),
@@ -28,14 +22,6 @@ FeaturesOption = Annotated[
 TypesOption = Annotated[
     list[str] | None, typer.Option("--trusted-type", help="A type every app trusts; may be repeated.")
 ]
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add these commands to the command line."""
-    app.command(epilog="Example: trainer keygen trainer.key")(keygen)
-    app.command(epilog="Example: trainer verify flights@42")(verify)
-    app.command(epilog="Example: trainer pull flights ./flights-model")(pull)
-    app.command(epilog="Example: trainer copy flights@42 --to s3://acme-production/models")(copy)
 
 
 def keygen(
@@ -96,7 +82,7 @@ def verify(
                 [f"  {kind} holds  {', '.join(names)}" for kind, names in found.types.items() if names]
             )
     if not found.passed:
-        raise typer.Exit(NOT_VERIFIED)
+        raise typer.Exit(FAILED)
 
 
 def pull(

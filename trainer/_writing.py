@@ -1,0 +1,132 @@
+"""Writing an alias's log: the entry that follows what was read, looked at before and after.
+
+    with writing(url, options) as to:
+        log = read_log(...)
+        put_in_force(to, log, next_entry(log, ...))      False: the number is somebody else's
+
+What is to be collected is not put in force: a collector that saw it out of use deletes its blobs a day after
+it has said so, and whoever slept through that day between looking and writing must take it back.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from mlshared._objects import open_objects
+from mlshared.errors import NotPublished
+from mlshared.manifest import Manifest, Release, Stored, parse
+from mlshared.store import Store, release_key
+
+from ._append import append, open_identity
+from ._log import Log, check_names, next_entry, read_log
+from ._seen import NOTHING_SEEN, Seen, seen_from
+from ._signing import find_signing
+from .config import choose_options, choose_store, find_config
+from .errors import ReleaseRefused
+
+BUDGET_SECONDS: Final = 60.0
+ATTEMPTS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """A store to write releases to.
+
+    Attributes:
+        store: Where.
+        store_id: Its identity.
+        seen: What this host remembers of its logs.
+    """
+
+    store: Store
+    store_id: str
+    seen: Seen = NOTHING_SEEN
+
+
+@contextmanager
+def writing(store: str | None, options: dict[str, Any] | None, *, releases: bool = True) -> Iterator[Writing]:
+    """Give a store that exists, to write to; whether ``releases`` are written, which takes a key where it is signed."""
+    url = choose_store(store, find_config())
+    objects = open_objects(url, choose_options(options))
+    try:
+        opened = find_signing().store(objects, budget_seconds=BUDGET_SECONDS)
+        yield Writing(opened, open_identity(opened, releases=releases).id, seen_from(url))
+    finally:
+        objects.close()
+
+
+def published_manifest(at: Writing, name: str, version: int) -> Stored[Manifest]:
+    """Return a version's manifest.
+
+    Raises:
+        NotPublished: If there is none.
+    """
+    check_names(name)
+    stored = at.store.manifest(at.store_id, name, version) if version >= 1 else None
+    if stored is None:
+        numbers = at.store.versions(name)
+        has = f"its versions are {numbers[0]} to {numbers[-1]}" if numbers else "there is no such model"
+        raise NotPublished(f"{name} has no version {version}: {has}")
+    return stored
+
+
+def put_in_force(to: Writing, log: Log, entry: Release) -> bool:
+    """Write the entry that follows ``log``; return whether that number was won.
+
+    Raises:
+        ReleaseRefused: If its version is to be collected: nothing was written, or it was taken back.
+    """
+    _refuse_tombstoned(to, log, entry)
+    if not append_entry(to, entry):
+        return False
+    try:
+        # Whoever slept between that look and the write may have slept while its blobs were deleted.
+        _refuse_tombstoned(to, log, entry)
+    except ReleaseRefused:
+        _take_back(to, log, entry)
+        raise
+    return True
+
+
+def append_entry(to: Writing, entry: Release) -> bool:
+    """Create an entry, and remember it; return whether its number was won.
+
+    Raises:
+        OutcomeUnknown: If the store stopped answering.
+    """
+    key, raw = release_key(entry.model, entry.alias, entry.number), to.store.seal(entry)
+    won = append(to.store, key, raw, f"number {entry.number} of {entry.model}@{entry.alias}")
+    if won:
+        to.seen.note(parse(raw, Release))
+    return won
+
+
+def _refuse_tombstoned(to: Writing, log: Log, entry: Release) -> None:
+    if log.head is not None and log.head.entry.version == entry.version:
+        return  # in force: no collector takes it
+    if to.store.has_tombstone(entry.model, entry.version):
+        raise ReleaseRefused(
+            f"{entry.model}@{entry.version} was set aside by `trainer gc` and is not released: its blobs are "
+            "collected, or will be; name another version, or publish it again"
+        )
+
+
+def _take_back(to: Writing, log: Log, entry: Release) -> None:
+    """Put the version before in force again, unless somebody else has put another one there meanwhile."""
+    if log.head is None:
+        return  # nothing ever was in force
+    before, name = log.head.entry, entry.model
+    target = to.store.manifest(to.store_id, name, before.version)
+    if target is None or target.sha256 != before.manifest_sha256:
+        return
+    for _ in range(ATTEMPTS):
+        now = read_log(to.store, to.store_id, name, entry.alias)
+        if now.head is None or now.head.entry.version != entry.version:
+            return
+        reason, by = f"version {entry.version} is to be collected", entry.by
+        back = next_entry(
+            now, target, kind="rollback", by=by, hold=before.hold, reason=reason, left=(entry.version,)
+        )
+        if append_entry(to, back):
+            return
