@@ -5,7 +5,8 @@
     targets       the released version, its fallback, then what this host served before
 
 An entry is accepted only by the rules of the log (`accepts`), so an alias never goes backwards, and remembered in
-the cache, one file an entry. Nothing here loads a model.
+the cache, one file an entry. An unsigned one is read twice before: a bit flipped on the way can leave it well-formed
+and say something else, and once accepted it stands for its number. Nothing here loads a model.
 """
 
 import hashlib
@@ -169,11 +170,11 @@ class AliasLog:
                 return
             if raw is None:
                 return
-            if not self._judge(raw, number):
+            if not self._judge(store, raw, number):
                 return
             number += 1
 
-    def _judge(self, raw: bytes, number: int) -> bool:
+    def _judge(self, store: Store, raw: bytes, number: int) -> bool:
         """Accept an entry, or count a look at an invalid one; return whether to ask for the next number."""
         try:
             stored = self._open(raw, number)
@@ -183,6 +184,8 @@ class AliasLog:
         except (IntegrityError, SignatureError) as error:
             return self._is_void(raw, number, error)
         if accepts(self.head, stored.entry):
+            if not stored.signed:
+                self._check_again(store, raw, number)
             self._accept(stored, fresh=True)
             return True
         head = self.head.entry.number if self.head else 0
@@ -240,8 +243,11 @@ class AliasLog:
                 continue
             try:
                 stored = self._open(raw, number)
+                if not stored.signed:
+                    self._check_again(store, raw, number)
                 self._check_previous(store, stored.entry)
             except ArtifactError as error:
+                self._check_again(store, raw, number)
                 self.problem = error
                 continue
             if stored.entry.rootless and self.head is None:
@@ -263,9 +269,19 @@ class AliasLog:
             return  # `accepts` decides, or nothing can be told
         raw = store.release_bytes(self._ref.model, self._ref.alias, entry.prev.number)
         if raw is not None and hashlib.sha256(raw).hexdigest() != entry.prev.sha256:
+            self._check_again(store, raw, entry.prev.number)
             raise IntegrityError(
                 f"entry {entry.number} does not follow entry {entry.prev.number} as it lies there"
             )
+
+    def _check_again(self, store: Store, raw: bytes, number: int) -> None:
+        """Read an entry once more.
+
+        Raises:
+            StorageError: If it comes with other bytes: nothing can be told from either.
+        """
+        if store.release_bytes(self._ref.model, self._ref.alias, number) != raw:
+            raise StorageError(f"entry {number} of {self._ref}, read twice, came with different bytes")
 
     def _gallop(self, store: Store, start: int) -> int:
         """Return the highest number of a log that cannot be listed; absent looks like denied there."""

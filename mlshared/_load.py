@@ -111,8 +111,7 @@ def assemble(bundle: Bundle, target: Target, *, features: RowFunction | None, ho
             f"expects rows to pass through {manifest.features.name}; "
             f"name it: get_model({manifest.model!r}, features=...)"
         )
-    categories = json.loads(bytes(bundle.blobs["categories"])) if "categories" in bundle.blobs else {}
-    schema = Schema(manifest.fields, manifest.input, categories)
+    schema = Schema(manifest.fields, manifest.input, _categories(bundle.blobs))
     predictor = _predictor(bundle, schema, host, target.trust)
     version = ModelVersion(
         manifest=manifest,
@@ -211,6 +210,16 @@ def _estimator_predictor(
     estimator = _artifact.load_estimator(data, kind, settings.trusted_types, unpickle=unpickle)
     set_one_job(estimator)
     return EstimatorPredictor(estimator, schema)
+
+
+def _categories(blobs: dict[str, bytes | memoryview]) -> dict[str, list[Any]]:
+    try:
+        categories = json.loads(bytes(blobs.get("categories", b"{}")))
+    except (ValueError, RecursionError) as error:
+        raise IntegrityError(f"its categories are no JSON: {str(error)[:120]}") from error
+    if not isinstance(categories, dict) or not all(isinstance(each, list) for each in categories.values()):
+        raise IntegrityError("its categories are no lists")
+    return categories
 
 
 def _golden(blobs: dict[str, bytes | memoryview]) -> bytes:

@@ -8,11 +8,13 @@ joblib file needs a verified signature and the consumer's word as well. Nothing 
 judges anew.
 """
 
+import os
 from importlib import metadata
 from typing import Final
 
 from mlshared._artifact import ESTIMATOR_KINDS
 from mlshared._breath import breathe
+from mlshared._envelope import MAX_ENTRY_BYTES
 from mlshared.errors import (
     EnvironmentMismatch,
     IntegrityError,
@@ -22,6 +24,8 @@ from mlshared.errors import (
 )
 from mlshared.manifest import Artifact, Manifest, Trusted
 
+# What is JSON takes many times its size in memory.
+MOST_BYTES: Final = {"golden": MAX_ENTRY_BYTES, "categories": 32 * 1024 * 1024}
 KNOWN_KINDS: Final = ESTIMATOR_KINDS | {"plan", "golden", "categories"}
 
 
@@ -35,9 +39,10 @@ def check_policy(manifest: Manifest, *, trust: Trusted, allow_joblib: bool = Fal
 
     Raises:
         UnsupportedFormat: If it needs a kind of artifact that is not known here.
-        IntegrityError: If it names two artifacts of a kind, or two estimators: which one counts would be a guess.
+        IntegrityError: If it names two artifacts of a kind, or two estimators: which one counts would be a guess; if
+            a blob is larger than its kind may be.
         EnvironmentMismatch: If its estimator needs a library that is absent, or another minor release of
-            scikit-learn.
+            scikit-learn; if it is larger than this host's memory.
         UntrustedType: If its estimator is a joblib file, and that is not allowed here, or not signed.
     """
     kinds = kinds_to_fetch(manifest)
@@ -45,6 +50,8 @@ def check_policy(manifest: Manifest, *, trust: Trusted, allow_joblib: bool = Fal
     if len(set(named)) < len(named) or len(ESTIMATOR_KINDS.intersection(named)) > 1:
         raise IntegrityError("names two artifacts where there can be one")
     for artifact in manifest.artifacts:
+        if artifact.kind in kinds:
+            _check_size(artifact)
         if artifact.required and artifact.kind not in KNOWN_KINDS:
             raise UnsupportedFormat(f"needs an artifact of kind {artifact.kind[:40]!r}: upgrade mlshared")
         if artifact.kind in ESTIMATOR_KINDS and "plan" not in kinds:
@@ -64,6 +71,16 @@ def check_estimator(artifact: Artifact, *, trust: Trusted, allow_joblib: bool) -
     _check_libraries(
         {**artifact.requires, **({"skops": "0.16 or newer"} if artifact.kind == "skops" else {})}
     )
+
+
+def _check_size(artifact: Artifact) -> None:
+    what = f"its {artifact.kind} takes {artifact.size:,} bytes"
+    most = MOST_BYTES.get(artifact.kind)
+    if most is not None and artifact.size > most:
+        raise IntegrityError(f"{what}, and may have {most:,}")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if artifact.size > memory:
+        raise EnvironmentMismatch(f"{what}, and this host has {memory:,} of memory")
 
 
 def estimator_problem(manifest: Manifest, *, trust: Trusted, allow_joblib: bool) -> MlsharedError | None:

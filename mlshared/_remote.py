@@ -56,13 +56,16 @@ class Remote:
         self._loop.close()
 
     async def _connect(self) -> Connection:
-        fixed = {"asynchronous": True, "skip_instance_cache": True, "use_listings_cache": False}
         try:
-            fs = self._make(**self._options, **fixed)
+            fs = self._file_system()
             session = await fs.set_session() if hasattr(fs, "set_session") else None
         except (TypeError, KeyError, ValueError) as error:
             raise ConfigError(f"storage_options do not fit {self._url} ({type(error).__name__})") from error
         return Connection(fs, session)
+
+    def _file_system(self) -> Any:
+        fixed = {"asynchronous": True, "skip_instance_cache": True, "use_listings_cache": False}
+        return self._make(**self._options, **fixed)
 
     def _run(self, work: Callable[[Any], Awaitable[_T]], key: str, timeout: float) -> _T:
         """Return what ``work`` makes of the file system, or say what went wrong with which object."""

@@ -33,6 +33,9 @@ from mlshared.errors import EnvironmentMismatch, IntegrityError, UnsupportedForm
 # The only one we write. Older ones choose older, laxer nodes in skops.
 PROTOCOL: Final = 2
 
+_MEMBER: Final = b"PK\x01\x02"  # begins each entry of a zip's directory
+_MOST_MEMBERS: Final = 200_000
+
 _Node = dict[str, Any]
 
 
@@ -80,6 +83,9 @@ def audit(data: bytes, trusted_types: Collection[str] = ()) -> Audited:
 
 
 def _schema(data: bytes) -> _Node:
+    # Counted here, as zipfile would build an object of each; a few may be part of an array.
+    if data.count(_MEMBER) > _MOST_MEMBERS:
+        raise IntegrityError(f"not a skops file: more than {_MOST_MEMBERS:,} members")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as file:
             if sum(member.file_size for member in file.infolist()) > len(data):

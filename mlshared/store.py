@@ -163,10 +163,17 @@ class Store:
         return to_bytes(entry) if self.signer is None else self.signer.seal(entry)
 
     def identity(self) -> Identity | None:
-        """Return who the store is, or None if nobody has published to it yet."""
+        """Return who the store is, or None if nobody has published to it yet.
+
+        Raises:
+            StorageError: Also if two reads disagree.
+        """
         raw = self._get(IDENTITY_KEY, MAX_ENTRY_BYTES)
         if raw is None:
             return None
+        if self._get(IDENTITY_KEY, MAX_ENTRY_BYTES) != raw:
+            # A digit that was another on the way would be remembered, and make everything else look foreign.
+            raise StorageError(f"{IDENTITY_KEY}, read twice, came with different bytes")
         try:
             identity = Identity.model_validate(strict_json(raw))
         except (ValidationError, IntegrityError) as error:

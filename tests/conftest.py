@@ -1,6 +1,7 @@
 """How many examples hypothesis tries, and the fixtures that tests of several rooms share.
 
-s3_server       a real S3 server on loopback, one for the session (under pytest-xdist: for each worker)
+s3_server       a real S3 server on loopback, one for the session (under pytest-xdist: for each worker):
+                moto's, or versitygw's for a test that is parametrized so: wire.EVERY_SERVER, indirect
 s3_store        a fresh bucket on it: .url, .options, .server
 counting_proxy  a proxy before the server: .url, .seen(), .stop(), .start(), .inject(fault): faults/proxy.py
 s3_wire         s3_store, reached through counting_proxy
@@ -13,7 +14,6 @@ import os
 import sys
 import time
 import uuid
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,23 +46,6 @@ wire = _beside("wire.py")
 machine = _beside("machine.py")
 proxy = _beside("faults/proxy.py")
 make_shelf = _beside("shelf.py").make_shelf
-
-
-@dataclass(frozen=True)
-class S3Store:
-    """A bucket, and how to reach it."""
-
-    url: str
-    options: dict[str, Any]
-    server: Any
-
-    @property
-    def bucket(self) -> str:
-        return self.url.split("/")[2]
-
-    def at(self, endpoint: str) -> "S3Store":
-        """Return the same store reached through another endpoint."""
-        return S3Store(self.url, {**self.options, "endpoint_url": endpoint}, self.server)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -103,22 +86,27 @@ def _started_here(mark):
 
 
 @pytest.fixture(scope="session")
-def s3_server():
+def moto_server():
     with wire.serving() as server:
         yield server
 
 
+@pytest.fixture(scope="session")
+def versitygw_server(tmp_path_factory):
+    if wire.versitygw() is None:
+        pytest.skip(f"versitygw is not here: {wire.BUILD}")
+    with wire.serving_files(tmp_path_factory.mktemp("versitygw")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_server(request):
+    return request.getfixturevalue(f"{getattr(request, 'param', 'moto')}_server")
+
+
 @pytest.fixture
 def s3_store(s3_server):
-    bucket = f"test-{uuid.uuid4().hex[:12]}"
-    s3_server.send("PUT", f"/{bucket}")
-    options = {
-        "endpoint_url": s3_server.url,
-        "key": "dummy-key",
-        "secret": "dummy-secret",
-        "client_kwargs": {"region_name": "us-east-1"},
-    }
-    return S3Store(f"s3://{bucket}/models", options, s3_server)
+    return wire.new_bucket(s3_server)
 
 
 @pytest.fixture

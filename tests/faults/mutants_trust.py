@@ -140,7 +140,7 @@ MUTANTS = [
     (
         "f24",
         "trainer/_append.py",
-        "if identity.signed and store.signer is None:",
+        "if identity.signed and releases and store.signer is None:",
         "if False:",
         f"{SIGNING}a_signed_store_is_not_written_without_a_key",
     ),

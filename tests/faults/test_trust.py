@@ -87,6 +87,12 @@ class World:
             client.close()
 
 
+@pytest.fixture(autouse=True)
+def _a_host_of_its_own(tmp_path, monkeypatch):
+    """What trainers of this host have seen of a store's logs is theirs alone."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+
+
 @pytest.fixture
 def world(shelf, tmp_path, monkeypatch):
     made = World(shelf, tmp_path, monkeypatch)
@@ -414,6 +420,9 @@ def test_f25_a_log_that_is_held_back_and_a_client_that_refuses(world):
     assert not model.status().ready
     (told,) = [event for event in world.events if isinstance(event, events.ReleaseOverdue)]
     assert not told.serving
+    assert not [
+        event for event in world.events if isinstance(event, events.VersionLoaded)
+    ]  # not for a moment
     world.plant(3, sign(world.following(3, kind="renewal", created_at=datetime.now(UTC)), OURS))
     model.refresh()
     assert serves(model, 2)

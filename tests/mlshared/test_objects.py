@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import wire
 
 from mlshared._objects import open_objects
 from mlshared.errors import AccessDenied, ConfigError, StorageError
@@ -32,6 +33,9 @@ def make(request):
         url, options = str(request.getfixturevalue("tmp_path") / "models"), {}
     elif kind == "memory":
         url, options = f"memory://{uuid.uuid4().hex}/models", {}
+    elif kind == "versitygw":
+        store = wire.new_bucket(request.getfixturevalue("versitygw_server"))
+        url, options = store.url, store.options
     else:
         store = request.getfixturevalue("s3_wire")
         url, options = store.url, store.options
@@ -46,7 +50,10 @@ def make(request):
         each.close()
 
 
-every_backend = pytest.mark.parametrize("make", ["local", "memory", "s3"], indirect=True)
+every_backend = pytest.mark.parametrize(
+    "make", ["local", "memory", "s3", pytest.param("versitygw", marks=pytest.mark.slow)], indirect=True
+)
+every_server = pytest.mark.parametrize("s3_server", wire.EVERY_SERVER, indirect=True)
 
 
 def get(objects, key, limit=1000):
@@ -170,7 +177,8 @@ def test_inside_a_running_event_loop(make):
     assert asyncio.run(notebook()) == (b"data", ["a"], None)
 
 
-@every_backend
+# Not with versitygw: 1.7.0 looks for the object and puts it there in two steps, and several win.
+@pytest.mark.parametrize("make", ["local", "memory", "s3"], indirect=True)
 def test_thread_race(make):
     """Of 8 threads that create one key exactly one wins, and the object is its bytes, whole."""
     barrier = threading.Barrier(8)
@@ -372,6 +380,7 @@ def test_no_permission(tmp_path):
 # -- S3: what goes over the wire ----------------------------------------------------------------------------
 
 
+@every_server
 def test_get_is_one_request(make, counting_proxy):
     """A get is exactly one request, also the first, for what is there and for what is not."""
     objects = make()
@@ -382,6 +391,7 @@ def test_get_is_one_request(make, counting_proxy):
     assert [r.method for r in counting_proxy.seen()] == ["GET", "PUT", "GET"]
 
 
+@every_server
 def test_get_asks_past_caches(make, counting_proxy):
     """A get says Cache-Control: no-cache, and signs it."""
     get(make(), "a")
@@ -391,6 +401,7 @@ def test_get_asks_past_caches(make, counting_proxy):
 
 
 @pytest.mark.slow
+@every_server
 def test_large_create_is_one_conditional_put(make, counting_proxy):
     """64 MiB are created in one PUT with If-None-Match, and whole."""
     objects = make()
@@ -401,6 +412,7 @@ def test_large_create_is_one_conditional_put(make, counting_proxy):
     assert objects.get("big", limit=len(data), timeout=120) == data
 
 
+@every_server
 def test_reading_stops_at_the_limit(make, counting_proxy):
     """Of 64 MiB hardly more than the limit is fetched."""
     objects = make()
@@ -412,6 +424,7 @@ def test_reading_stops_at_the_limit(make, counting_proxy):
 
 
 @pytest.mark.slow
+@every_server
 def test_many_names(make, s3_store):
     """A listing of more than one page is whole."""
     for number in range(1005):
@@ -427,6 +440,7 @@ def test_folder_marker_is_no_name(make, s3_store):
     assert make().names("a", timeout=SECONDS) == ["b"]
 
 
+@every_server
 def test_bucket_is_the_store(s3_store):
     """A store may be a bucket's root."""
     objects = open_objects(f"s3://{s3_store.bucket}", s3_store.options)
@@ -446,6 +460,7 @@ def each_call(objects, seconds=SECONDS):
     )
 
 
+@every_server
 def test_missing_bucket(s3_store):
     """A bucket that is not there is an outage, never "absent"."""
     objects = open_objects("s3://no-such-bucket-here/models", s3_store.options)
@@ -466,6 +481,17 @@ def test_refused(make, s3_store):
         with pytest.raises(AccessDenied, match=f"{s3_store.url}/a: refused") as caught:
             call()
         assert "dummy-secret" not in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("s3_server", ["versitygw"], indirect=True)
+def test_wrong_secret(s3_store):
+    """A signature that the server itself finds wrong is AccessDenied."""
+    objects = open_objects(s3_store.url, {**s3_store.options, "secret": "dummy-wrong"})
+    for call in each_call(objects):
+        with pytest.raises(AccessDenied, match="refused"):
+            call()
+    objects.close()
 
 
 @pytest.mark.parametrize(
@@ -495,22 +521,6 @@ def test_what_s3_answers(answering, code, status, kind):
     objects.close()
 
 
-def test_expired_credentials_are_looked_up_again(answering, s3_server, s3_store, monkeypatch):
-    """After "expired" the next call reads the credentials anew."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "dummy-old")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "dummy-secret")
-    url, requests = answering(400, b"<Error><Code>ExpiredToken</Code><Message>no</Message></Error>")
-    options = s3_options(url)
-    del options["key"], options["secret"]
-    objects = open_objects("s3://bucket/models", options)
-    for key in ("dummy-old", "dummy-new"):
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", key)
-        with pytest.raises(AccessDenied):
-            get(objects, "a")
-        assert f"Credential={key}/" in requests[-1]["Authorization"]
-    objects.close()
-
-
 def test_412_is_taken(answering):
     """412 on a create is False."""
     url, _ = answering(412, b"<Error><Code>PreconditionFailed</Code><Message>no</Message></Error>")
@@ -529,15 +539,7 @@ def test_404_by_someone_else(answering, body):
     objects.close()
 
 
-def test_truncated_body(answering):
-    """A body shorter than announced is a StorageError, never short bytes."""
-    url, _ = answering(200, b"half", announced=100)
-    objects = open_objects("s3://bucket/models", s3_options(url))
-    with pytest.raises(StorageError):
-        get(objects, "a")
-    objects.close()
-
-
+@every_server
 def test_server_stopped(make, counting_proxy):
     """A stopped server is a StorageError soon, and all is well again once it is back."""
     objects = make()
@@ -552,6 +554,7 @@ def test_server_stopped(make, counting_proxy):
     assert get(objects, "a") == b"x"
 
 
+@every_server
 def test_server_silent(make, counting_proxy):
     """A server that accepts and never answers is a StorageError at the deadline, then works again."""
     objects = make()
