@@ -48,17 +48,15 @@ def naming(method: str, manifest: Manifest) -> Callable[[Any], Any]:
     if targets is None and classes is not None and method != "predict":
         if len(classes) == 2:
             no, yes = classes
-            return lambda values: {no: values[0], yes: values[1]} if _is_pair(values) else values
+            return lambda values: (
+                {no: values[0], yes: values[1]} if type(values) is list and len(values) == 2 else values
+            )
         return lambda values: _zipped(classes, values)
     return lambda values: _by_target(values, manifest, method)
 
 
 def _as_it_is(values: Any) -> Any:
     return values
-
-
-def _is_pair(values: Any) -> bool:
-    return type(values) is list and len(values) == 2
 
 
 def _zipped(names: tuple[Any, ...], values: Any) -> Any:

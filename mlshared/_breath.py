@@ -5,8 +5,10 @@
         breathe()            between two pieces of it
 
 A thread that asks for the interpreter while another runs Python gets it after the switch interval, 5 ms, which is
-the app's to set; and a request asks for it after every wait for its socket. So background work lets go of
-it by itself, ten times as often. A `sleep(0)` would have it back before anybody else woke up.
+the app's to set; and a request asks for it after every wait for its socket, and again after every larger step of
+numpy's. So background work is in pieces far shorter than a request, and rests far longer between two of them than a
+request takes: few requests meet one, hardly any meets two. Only the swap is later for it, by some tenths of a second. A
+`sleep(0)` would have the interpreter back before anybody else woke up.
 
 Outside of `giving_way` a breath is nothing: whoever waits for a first version wants it soon.
 """
@@ -18,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-PIECE_SECONDS: Final = 0.0001
+PIECE_SECONDS: Final = 0.00005
 BREATH_SECONDS: Final = 0.001
 
 

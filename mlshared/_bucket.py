@@ -1,6 +1,7 @@
 """A store in S3, or in what speaks its protocol: a get is one GET, a create one PUT with If-None-Match."""
 
 import io
+from collections.abc import Callable
 from typing import Any, Final
 
 from mlshared._local import check_key
@@ -19,20 +20,27 @@ class Bucket(Remote):
 
     def get(self, key: str, *, limit: int, timeout: float) -> bytes | None:
         """Return an object's bytes, at most ``limit`` + 1; None if absent. One GET."""
+        parts: list[bytes] = []
+        there = self.copy(key, parts.append, limit=limit, timeout=timeout)
+        return b"".join(parts) if there else None
+
+    def copy(self, key: str, write: Callable[[bytes], Any], *, limit: int, timeout: float) -> bool:
+        """Write an object's bytes part by part, at most ``limit`` + 1; False if it is absent. One GET."""
         check_key(key)
 
-        async def work(fs: Any) -> bytes | None:
+        async def work(fs: Any) -> bool:
             try:
                 answer = await self._call(fs, "get_object", key)
             except FileNotFoundError as error:
                 if server_said(error)[0] == "NoSuchKey":
-                    return None
+                    return False
                 raise
             body = answer["Body"]
             try:
-                return await _read(body, limit + 1)
+                await _copy(body, write, limit + 1)
             finally:
                 body.close()
+            return True
 
         return self._run(work, key, timeout)
 
@@ -90,15 +98,6 @@ class Bucket(Remote):
 
         return self._run(work, key, timeout)
 
-    def delete(self, key: str, *, timeout: float) -> None:
-        """Remove an object, if it is there. One DELETE; a bucket with versioning keeps the bytes."""
-        check_key(key)
-
-        async def work(fs: Any) -> None:
-            await self._call(fs, "delete_object", key)
-
-        self._run(work, key, timeout)
-
     def _file_system(self) -> Any:
         """Return a file system whose session shares what the one before had read of S3's description.
 
@@ -113,6 +112,15 @@ class Bucket(Remote):
                 self._description = fs.session.get_component("data_loader")
             fs.session.register_component("data_loader", self._description)
         return fs
+
+    def delete(self, key: str, *, timeout: float) -> None:
+        """Remove an object, if it is there. One DELETE; a bucket with versioning keeps the bytes."""
+        check_key(key)
+
+        async def work(fs: Any) -> None:
+            await self._call(fs, "delete_object", key)
+
+        self._run(work, key, timeout)
 
     async def _connect(self) -> Connection:
         given = dict(self._options.get("config_kwargs") or {})
@@ -141,11 +149,8 @@ def _forbid_caches(request: Any, **_: Any) -> None:
     request.headers["Cache-Control"] = "no-cache"
 
 
-async def _read(body: Any, most: int) -> bytes:
-    parts = bytearray()
-    while len(parts) < most:
-        part = await body.read(min(_CHUNK_BYTES, most - len(parts)))
-        if not part:
-            break
-        parts += part
-    return bytes(parts)
+async def _copy(body: Any, write: Callable[[bytes], Any], most: int) -> None:
+    left = most
+    while left and (part := await body.read(min(_CHUNK_BYTES, left))):
+        write(part)
+        left -= len(part)

@@ -20,12 +20,12 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final
 
-from mlshared._disk import refusal
+from mlshared._disk import Write, refusal
 from mlshared._envelope import MAX_ENTRY_BYTES
 from mlshared._folder import Folder, Kept
 from mlshared.manifest import RESERVED_ALIASES, check_alias, check_model_name
@@ -96,6 +96,17 @@ class Cache:
     def put(self, sha256: str, data: bytes) -> None:
         """Keep verified bytes; in memory, if the disk has no room for them and this process has."""
         self._folder.replace(_blob_key(sha256), data)
+
+    def fill(self, sha256: str, copy: Callable[[Write], None]) -> bool:
+        """Keep the verified bytes that ``copy`` writes, never all in memory; False if the disk does not take them.
+
+        What ``copy`` raises, because they are not verified above all, goes on to the caller.
+        """
+        return self._folder.fill(_blob_key(sha256), copy)
+
+    def holds(self, sha256: str) -> bool:
+        """Return whether a blob lies on the disk, whole or not, mappable or not."""
+        return self._folder.holds(_blob_key(sha256))
 
     def touch(self, sha256s: Iterable[str]) -> None:
         """Say that this process uses these blobs, so that nobody evicts them for an hour."""

@@ -1,6 +1,7 @@
 """Single files on a local disk, written so that a crash, a race or another user can do no harm.
 
     write_file    temp file in <root>/tmp -> fsync -> link (first one wins) or rename (last one wins)
+    fill_file     the same, part by part
     read_file     open once without following links -> owner, mode, size -> those bytes
     map_file      the same, mapped, with an identity that tells whether its bytes may have changed
     unload        what is mapped is not needed here any more
@@ -17,11 +18,14 @@ import re
 import secrets
 import stat
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from mlshared._breath import breathe
+
+Write = Callable[[bytes], None]
 
 TEMPORARY: Final = "tmp"
 ABANDONED_SECONDS: Final = 3600.0
@@ -172,12 +176,17 @@ def write_file(root: Path, key: str, data: bytes, *, exclusive: bool) -> None:
     Raises:
         OSError: If that failed; nothing of it is left.
     """
+    fill_file(root, key, lambda write: write(data), exclusive=exclusive)
+
+
+def fill_file(root: Path, key: str, fill: Callable[[Write], None], *, exclusive: bool) -> None:
+    """Do the same with what ``fill`` writes, part by part; nothing of it is left if that raises."""
     path = root / key
     temporary = _temporary(root)
     make_folders(root, temporary.parent)
     make_folders(root, path.parent)
     try:
-        _write_new(temporary, data)
+        _write_new(temporary, fill)
         if exclusive:
             os.link(temporary, path)
         else:
@@ -193,9 +202,8 @@ def probe(root: Path) -> None:
     temporary = _temporary(root)
     try:
         make_folders(root, temporary.parent)
-        _write_new(
-            temporary, b"probe", sync=False
-        )  # a first answer may wait for this; what matters is synced
+        # Not synced, as a first answer waits for it: what matters is.
+        _write_new(temporary, lambda write: write(b"probe"), sync=False)
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -263,12 +271,16 @@ def _temporary(root: Path) -> Path:
     return root / TEMPORARY / f"{os.getpid()}-{secrets.token_hex(8)}"
 
 
-def _write_new(path: Path, data: bytes, *, sync: bool = True) -> None:
+def _write_new(path: Path, fill: Callable[[Write], None], *, sync: bool = True) -> None:
     fd = os.open(path, _CREATE | os.O_EXCL, 0o400)
-    try:
+
+    def write(data: bytes) -> None:
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(fd, rest) :]
+
+    try:
+        fill(write)
         if sync:
             os.fsync(fd)
     finally:

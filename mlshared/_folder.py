@@ -15,7 +15,7 @@ import mmap
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,9 @@ from typing import Final
 from filelock import FileLock, Timeout
 
 from mlshared._disk import (
+    Write,
     file_age,
+    fill_file,
     make_folders,
     map_file,
     probe,
@@ -35,6 +37,7 @@ from mlshared._disk import (
     write_file,
 )
 from mlshared._envelope import MAX_ENTRY_BYTES
+from mlshared.errors import MlsharedError
 
 MEMORY_BYTES: Final = 256 * 1024**2
 _SEAL_BYTES: Final = 66
@@ -53,6 +56,10 @@ class Kept:
 class _Held:
     data: bytes
     once: bool
+
+
+class _DiskError(MlsharedError):
+    """The disk took no more. Storage that is being read must not take it for an error of its own."""
 
 
 class Folder:
@@ -123,6 +130,27 @@ class Folder:
         self._memory.pop(key, None)
         self._memory[key] = _Held(data, once=False)
         self._make_room()
+
+    def fill(self, key: str, fill: Callable[[Write], None]) -> bool:
+        """Keep what ``fill`` writes under a key, never all of it in memory; False if the disk does not take it.
+
+        What ``fill`` itself raises goes on to the caller, and nothing is kept.
+        """
+        if self._root is None:
+            return False
+        try:
+            fill_file(self._root, key, lambda write: fill(_telling(write)), exclusive=False)
+        except (OSError, _DiskError) as error:
+            cause = error.__cause__ if isinstance(error, _DiskError) else error
+            assert isinstance(cause, OSError)
+            self._trouble[key] = self._describe(cause)
+            return False
+        self._on_disk(key)
+        return True
+
+    def holds(self, key: str) -> bool:
+        """Return whether there is a file under a key on the disk."""
+        return self._root is not None and (self._root / key).exists()
 
     def read(self, key: str, *, limit: int) -> bytes | None:
         """Return the bytes under a key, or None; what is no file of ours, or over ``limit``, is removed."""
@@ -307,3 +335,13 @@ def _sealed(raw: bytes) -> bytes:
 def _unsealed(sealed: bytes) -> bytes | None:
     raw = sealed[:-_SEAL_BYTES]
     return raw if _sealed(raw) == sealed else None
+
+
+def _telling(write: Write) -> Write:
+    def write_or_tell(data: bytes) -> None:
+        try:
+            write(data)
+        except OSError as error:
+            raise _DiskError("the cache's disk") from error
+
+    return write_or_tell

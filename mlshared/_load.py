@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from mlshared import _artifact, _selftest
+from mlshared._breath import breathe
 from mlshared._cache import Cache
 from mlshared._envelope import MAX_ENTRY_BYTES
 from mlshared._estimator import EstimatorPredictor, set_one_job
@@ -112,7 +113,9 @@ def assemble(bundle: Bundle, target: Target, *, features: RowFunction | None, ho
             f"name it: get_model({manifest.model!r}, features=...)"
         )
     schema = Schema(manifest.fields, manifest.input, _categories(bundle.blobs))
+    breathe()
     predictor = _predictor(bundle, schema, host, target.trust)
+    breathe()
     version = ModelVersion(
         manifest=manifest,
         manifest_sha256=bundle.stored.sha256,
@@ -127,11 +130,22 @@ def assemble(bundle: Bundle, target: Target, *, features: RowFunction | None, ho
     if features is not None and manifest.features is not None:
         _selftest.check_features(version.checked, golden)
     tolerance = ESTIMATOR_TOLERANCE if version.plan is None or version.plan.single else PLAN_TOLERANCE
-    _selftest.self_test(_answers(version), golden, tolerance)
+    one = None if version.plan is None else _row_by_row(version)
+    _selftest.self_test(answers_of(version), golden, tolerance, one=one)
     return version
 
 
-def _answers(version: ModelVersion) -> _selftest.Answer:
+def _row_by_row(version: ModelVersion) -> _selftest.Single:
+    """Return what answers raw rows as requests are answered: a plan has a way of its own for one row."""
+
+    def of(method: str) -> Callable[[Any], Any]:
+        answer = version.predictor.one(method)
+        return lambda row: answer(version.checked(row))
+
+    return of
+
+
+def answers_of(version: ModelVersion) -> _selftest.Answer:
     """Return what answers raw rows for a self-test; a plan walks them once for all its methods."""
     plan = version.plan
     if plan is None:
@@ -248,11 +262,31 @@ def _bytes(host: Host, manifest: Manifest, artifact: Artifact, *, cached_only: b
     if artifact.kind != "plan" or artifact.size < MAPPED_FROM_BYTES:
         return _blob(host, manifest, artifact, cached_only=cached_only)
     view = host.cache.mapped(artifact.sha256, artifact.size)
-    if view is None:
-        raw = _blob(host, manifest, artifact, cached_only=cached_only)
+    if view is None and not cached_only and not host.cache.holds(artifact.sha256):
+        _to_disk(host, manifest, artifact)
         view = host.cache.mapped(artifact.sha256, artifact.size)
-        return raw if view is None else view
-    return view
+    return _blob(host, manifest, artifact, cached_only=cached_only) if view is None else view
+
+
+def _to_disk(host: Host, manifest: Manifest, artifact: Artifact) -> None:
+    """Copy a large plan to the host's disk, if that takes it.
+
+    Part by part: the allocator keeps what it once had to find for such a block, and each process that has
+    fetched two versions would hold as much as a further copy.
+    """
+
+    def copy(write: Callable[[bytes], None]) -> None:
+        host.store.copy_blob(manifest.model, manifest.publish_id, artifact, write)
+
+    _allow(host, artifact)
+    try:
+        host.cache.fill(artifact.sha256, copy)
+    except IntegrityError:
+        host.cache.fill(artifact.sha256, copy)  # once more, as with other blobs
+
+
+def _allow(host: Host, artifact: Artifact) -> None:
+    host.store.allow(30 + artifact.size / SLOWEST_BYTES_PER_SECOND)
 
 
 def _manifest_bytes(store: Store, model: str, target: Target) -> bytes:
@@ -270,7 +304,7 @@ def _blob(host: Host, manifest: Manifest, artifact: Artifact, *, cached_only: bo
         return raw
     if cached_only:
         raise StorageError(f"version {manifest.version} is not in this host's cache")
-    host.store.allow(30 + artifact.size / SLOWEST_BYTES_PER_SECOND)
+    _allow(host, artifact)
     try:
         raw = host.store.blob(manifest.model, manifest.publish_id, artifact)
     except IntegrityError:

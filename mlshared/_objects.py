@@ -114,6 +114,13 @@ class Memory:
             except FileNotFoundError:
                 return None
 
+    def copy(self, key: str, write: Callable[[bytes], None], *, limit: int, timeout: float) -> bool:
+        """Write an object's bytes, at most ``limit`` + 1; False if it is absent."""
+        found = self.get(key, limit=limit, timeout=timeout)
+        if found is not None:
+            write(found)
+        return found is not None
+
     def names(self, folder: str, *, timeout: float) -> list[str]:  # noqa: ARG002
         """Return the names right below a folder."""
         path = f"{self._root}/{check_key(folder)}" if folder else self._root
@@ -170,6 +177,13 @@ class Replica(Remote):
             return bytes(found[: limit + 1])  # a server may ignore the range
 
         return self._run(work, key, timeout)
+
+    def copy(self, key: str, write: Callable[[bytes], None], *, limit: int, timeout: float) -> bool:
+        """Write an object's bytes, at most ``limit`` + 1; False if it is absent."""
+        found = self.get(key, limit=limit, timeout=timeout)
+        if found is not None:
+            write(found)
+        return found is not None
 
     def names(self, folder: str, *, timeout: float) -> list[str]:
         """Return the names right below a folder, where the file system can list."""

@@ -16,6 +16,7 @@ other processors round the last bits otherwise. `trainer` writes the blob; nothi
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -33,6 +34,7 @@ from mlshared.errors import (
 FORMAT: Final = "1.0"
 
 Answer = Callable[[str, list[Any]], Any]
+Single = Callable[[str], Callable[[Any], Any]]
 Column = list[Any]
 
 # What an estimator raises when it does not fit its libraries or its rows. Memory and I/O are not verdicts.
@@ -47,7 +49,7 @@ _UNANSWERED: Final = (
 )
 
 
-def self_test(answer: Answer, golden: bytes, tolerance: float = 1e-6) -> None:
+def self_test(answer: Answer, golden: bytes, tolerance: float = 1e-6, *, one: Single | None = None) -> None:
     """Compare answers with those of publish.
 
     Args:
@@ -55,6 +57,8 @@ def self_test(answer: Answer, golden: bytes, tolerance: float = 1e-6) -> None:
             list of them, one per target.
         golden: The blob.
         tolerance: Relative to the largest absolute value of an output column.
+        one: Method -> what answers one raw row in plain Python, a scalar or lists, where that is another way
+            of answering: then every row is asked that way as well, for it is what requests are answered with.
 
     Raises:
         SelfTestFailed: At the first disagreement; the message names method, row, expected and got.
@@ -62,22 +66,46 @@ def self_test(answer: Answer, golden: bytes, tolerance: float = 1e-6) -> None:
         UnsupportedFormat: If the blob was written by a newer major release.
         IntegrityError: If the blob is malformed or holds no rows.
     """
+    breathe()
     rows, answers, exact = read_golden(golden)
     for method, expected in answers.items():
+        wanted = columns(expected)
+        ways: dict[str, Callable[[], Any]] = {method: partial(_together, answer, method, rows)}
+        if one is not None:
+            several = isinstance(expected, dict)
+            ways[f"{method} of single rows"] = partial(_singly, one(method), rows, several=several)
+        for way, ask in ways.items():
+            breathe()
+            found = columns(_asked(way, ask))
+            breathe()
+            difference = disagreement(wanted, found, exact=method in exact, tolerance=tolerance)
+            if difference:
+                raise SelfTestFailed(f"{way}, {difference}")
+
+
+def _asked(way: str, ask: Callable[[], Any]) -> Any:
+    try:
+        return ask()
+    except ImportError as error:
+        raise EnvironmentMismatch(f"{way} needs what is not installed: {error}") from error
+    except _UNANSWERED as error:
+        reason = f"{type(error).__name__}: {str(error)[:300]}"
+        raise SelfTestFailed(f"{way} does not answer the golden rows: {reason}") from error
+
+
+def _together(answer: Answer, method: str, rows: list[Any]) -> Any:
+    return encode(answer(method, rows))
+
+
+def _singly(one: Callable[[Any], Any], rows: list[Any], *, several: bool) -> Any:
+    """Return the answers to single rows, encoded as those to a table; with one table a target, several."""
+    answers = []
+    for row in rows:
         breathe()
-        try:
-            got = answer(method, rows)
-        except ImportError as error:
-            raise EnvironmentMismatch(f"{method} needs what is not installed: {error}") from error
-        except _UNANSWERED as error:
-            reason = f"{type(error).__name__}: {str(error)[:300]}"
-            raise SelfTestFailed(f"{method} does not answer the golden rows: {reason}") from error
-        breathe()
-        difference = disagreement(
-            columns(expected), columns(encode(got)), exact=method in exact, tolerance=tolerance
-        )
-        if difference:
-            raise SelfTestFailed(f"{method}, {difference}")
+        answers.append(one(row))
+    if not several:
+        return _encode(answers)
+    return {"targets": [_encode(list(of_target)) for of_target in zip(*answers, strict=True)]}
 
 
 def read_golden(golden: bytes) -> tuple[list[Any], dict[str, Any], frozenset[str]]:

@@ -232,7 +232,16 @@ SKOPS_DEFAULTS: Final = {
         "numpy.",
     ),
     "ObjectNode": ("sklearn.",),
-    "LossNode": ("sklearn._loss._loss.", "sklearn.linear_model._sgd_fast."),
+    "LossNode": (
+        *("sklearn._loss._loss.", "sklearn.linear_model._sgd_fast."),
+        # As scikit-learn 1.8 names the same: plain numbers. Beside a later one skops knows none of these names.
+        *_within(
+            "_loss",
+            "CyAbsoluteError CyExponentialLoss CyHalfBinomialLoss CyHalfGammaLoss CyHalfMultinomialLoss "
+            "CyHalfPoissonLoss CyHalfSquaredError CyHalfTweedieLoss CyHalfTweedieLossIdentity CyHuberLoss "
+            "CyPinballLoss",
+        ),
+    ),
 }
 
 # How a name the consumer trusts may be used.

@@ -14,6 +14,7 @@ there is an `ArtifactError`. Whatever is returned has been checked against the p
 import hashlib
 import re
 import time
+from collections.abc import Callable
 from typing import Annotated, Final, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -46,6 +47,10 @@ class Objects(Protocol):
 
     def get(self, key: str, *, limit: int, timeout: float) -> bytes | None:
         """Return an object's bytes, at most ``limit`` + 1 of them; None if the store says it is absent."""
+        ...
+
+    def copy(self, key: str, write: Callable[[bytes], None], *, limit: int, timeout: float) -> bool:
+        """Write an object's bytes part by part, at most ``limit`` + 1 of them; False if it is absent."""
         ...
 
     def names(self, folder: str, *, timeout: float) -> list[str]:
@@ -214,6 +219,29 @@ class Store:
         if len(raw) != artifact.size or hashlib.sha256(raw).hexdigest() != artifact.sha256:
             raise IntegrityError(f"{key} does not hold the bytes its manifest names")
         return raw
+
+    def copy_blob(
+        self, model: str, publish_id: str, artifact: Artifact, write: Callable[[bytes], None]
+    ) -> None:
+        """Write an artifact's bytes part by part; they are verified once this returns, and not before.
+
+        Raises:
+            StorageError: If it is absent; it may only be late.
+            IntegrityError: If its bytes are not the ones the manifest names.
+        """
+        key = blob_key(model, publish_id, artifact.sha256)
+        size, digest = 0, hashlib.sha256()
+
+        def take(part: bytes) -> None:
+            nonlocal size
+            size += len(part)
+            digest.update(part)
+            write(part)
+
+        if not self.objects.copy(key, take, limit=artifact.size, timeout=self.remaining()):
+            raise StorageError(f"{key} is missing from the store")
+        if size != artifact.size or digest.hexdigest() != artifact.sha256:
+            raise IntegrityError(f"{key} does not hold the bytes its manifest names")
 
     def versions(self, model: str) -> list[int]:
         """Return the published versions' numbers, ascending (a LIST)."""

@@ -56,6 +56,12 @@ def _home_is_left_alone(tmp_path_factory):
         yield
 
 
+@pytest.fixture(autouse=True)
+def _a_host_of_its_own(tmp_path_factory, monkeypatch):
+    """A trainer remembers how far a store's logs had come: copies of one store must not meet on one host."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("host")))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _nothing_is_left_running():
     """What a test started has ended when the session does: its children, and what inherited its environment."""

@@ -17,16 +17,16 @@ LAYERS = {
         _disk _envelope _local _remote _skops_audit _skops_content plan._file plan._step
         _artifact _bucket _folder _selftest manifest plan._bagging plan._basic plan._ensemble
         plan._expand plan._forest plan._labels plan._models plan._normal plan._points
-        plan._row_steps plan._targets plan._text plan._trees
+        plan._row_scores plan._row_steps plan._targets plan._text plan._trees
         _keys
         _answers _cache _policy _ref _schema plan._counts plan._elementwise plan._neighbours store
         _frames _objects _target plan._ops settings
         _alias_log _estimator _fingerprint _freshness _verdicts plan._program
-        _following plan._row_tail plan._separable
-        plan._row_cuts plan._row_number plan._row_text
-        plan._row_blocks plan._row_columns plan._row_states
-        plan._row_forest plan._row_masks plan._row_scores
-        plan._row_linear
+        _following plan._separable
+        plan._row_cuts plan._row_number
+        plan._row_blocks plan._row_columns plan._row_states plan._row_terms
+        plan._row_tail
+        plan._row_forest plan._row_linear plan._row_masks plan._row_text
         plan._rows
         plan._plan
         plan.__init__

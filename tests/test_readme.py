@@ -20,7 +20,7 @@ from examples.flights.features import derive
 TOP = Path(__file__).parents[1]
 README = (TOP / "README.md").read_text()
 BIN = Path(sys.executable).parent
-DEADLINE_SECONDS = 60
+DEADLINE_SECONDS = 240
 
 
 def pasted(name: str) -> str:

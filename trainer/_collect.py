@@ -226,7 +226,7 @@ def _in_use(to: Writing, model: str) -> set[int]:
     """
     aliases = aliases_known(to.store, to.store_id, model, to.seen)
     if not aliases:
-        raise ReleaseRefused(f"{model} has no release, so its versions stay; release one first")
+        return set(to.store.versions(model))  # nothing is in force yet, or nothing tells
     return {version for alias in aliases for version in _named_by(to, model, alias)}
 
 

@@ -30,7 +30,7 @@ Row = dict[str, Any]
 Array = NDArray[Any]
 
 TOLERANCE: Final = {"float64": 1e-12, "float32": 2e-6}
-SINGLE_ROWS: Final = 12
+SINGLE_ROWS: Final = 5
 TIMED_ROWS: Final = 256
 
 

@@ -1,5 +1,6 @@
 """Steps that put the answers of several models together: averages, votes, calibration, one-vs-one duels."""
 
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -9,6 +10,7 @@ from mlshared.plan._step import Array, Compiled, Shape, Step, only
 
 MAX_VOTED: Final = 100_000  # classes
 MAX_DUELLING: Final = 200  # classes; pairs are half its square
+_CELLS: Final = 1 << 18  # rows x classes x classes at once
 _FLOATS: Final = ("float64", "float32")
 _UNIT: Final = 1e-5  # how far from 1 a row of probabilities may sum: numpy.isclose's relative tolerance
 _UNIT_ABSOLUTE: Final = 1e-8
@@ -129,21 +131,38 @@ def duels(step: Step, inputs: tuple[Shape, ...]) -> Compiled:
     wanted = 2 if rule == "codes" else 1
     if len(inputs) != wanted or any(shape.kind != "block" or shape.width != pairs for shape in inputs):
         raise IntegrityError("step 'duels' takes one column a pair of classes")
-    first, second = np.triu_indices(count, 1)
-    as_second = (second[:, None] == np.arange(count)).astype(np.float64)
-    as_first = (first[:, None] == np.arange(count)).astype(np.float64)
-    signed = as_second - as_first
     wins = np.greater if rule == "sign" else np.greater_equal
 
     def run(scores: Array, codes: Array | None = None) -> Array:
         won = wins(scores, 0) if codes is None else codes == 1
-        votes = won @ as_second + ~won @ as_first
+        votes = _for_each(count, won, ~won)
         if not confidence:
-            return np.asarray(votes)
-        total = scores @ signed
+            return votes
+        total = _for_each(count, scores, -scores)
         return np.asarray(votes + total / (3 * (np.abs(total) + 1)))
 
     return Compiled(Shape("block", count), run)
+
+
+def _for_each(count: int, second: Array, first: Array) -> Array:
+    """Return the sum of what each class gets, (n, classes), given what both of each pair get, (n, pairs)."""
+    places = _pairs(count)
+    found = np.empty((len(second), count))
+    rows = max(1, _CELLS // count**2)
+    for start in range(0, len(second), rows):
+        part = slice(start, start + rows)
+        square = np.zeros((len(second[part]), count, count))
+        square[:, places[1], places[0]] = second[part]
+        square[:, places[0], places[1]] = first[part]
+        found[part] = square.sum(axis=2)
+    return found
+
+
+@cache
+def _pairs(count: int) -> tuple[Array, Array]:
+    """Return the classes of each pair; kept, for a plan may ask for many, and all of them take some megabytes."""
+    first, second = np.triu_indices(count, 1)
+    return first, second
 
 
 def _alike(step: Step, inputs: tuple[Shape, ...]) -> int:

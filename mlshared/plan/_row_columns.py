@@ -161,6 +161,7 @@ def _kept(source: NumberSource) -> bool:
 
 def _encoded(program: Program, listed: list[tuple[int, CodeSource]], width: int) -> _Hot | _Pairs | None:
     """Return how the columns made of one encoded field are filled."""
+    breathe()
     first = listed[0][1]
     read = program.steps[program.steps[first.encoder].inputs[0]]
     if first.number and read.params.get("dtype") != "float64":

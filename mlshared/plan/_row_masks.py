@@ -22,8 +22,9 @@ from typing import Any, Final
 import numpy as np
 
 from mlshared.plan._program import Output, Program
+from mlshared.plan._row_scores import Follow
 from mlshared.plan._row_states import CodeStates, NumberStates, States, states
-from mlshared.plan._row_tail import Follow, followed
+from mlshared.plan._row_tail import followed
 from mlshared.plan._step import Array
 from mlshared.plan._trees import Nodes, checked
 
@@ -33,6 +34,7 @@ Answer = Callable[[Row], Any]
 MAX_WORDS: Final = 8  # a tree; beyond that, walking is as quick
 _BITS: Final = 64
 MAX_TABLE: Final = 1 << 25  # bytes; wider ones are walked
+MAX_VALUES: Final = 1 << 23  # of leaves, with a place for each there could be
 _MAX_TESTS: Final = 1 << 25  # states times splits, while the table is made
 _CELLS: Final = 1 << 18  # of those at once
 _DTYPES: Final = ((8, np.uint8), (16, np.uint16), (32, np.uint32), (64, np.uint64))
@@ -105,6 +107,8 @@ def _masks(program: Program, number: int) -> _Masks | None:
     leaves = _Leaves(nodes)
     if leaves.words > MAX_WORDS or _distinct(nodes) * leaves.size > 4 * MAX_TABLE:
         return None
+    if leaves.columns * leaves.places > MAX_VALUES:
+        return None
     fields = states(program, before, nodes)
     if not fields or not _fits(fields, leaves, nodes):
         return None
@@ -148,6 +152,11 @@ class _Leaves:
         self.dtype = next((dtype for bits, dtype in _DTYPES if most <= bits), np.uint64)
         self.outputs = len(nodes.base)
         self.columns = self.outputs + len(nodes.roots) * self.words
+
+    @property
+    def places(self) -> int:
+        """How many values a word can tell apart, as they are looked up."""
+        return 256 if self.dtype is np.uint8 else _BITS
 
     @property
     def size(self) -> int:
@@ -232,8 +241,7 @@ def _narrow(part: Array, column: int, values: Array, leaves: _Leaves, nodes: Nod
 
 def _values(leaves: _Leaves, nodes: Nodes) -> Callable[[Array], Array]:
     """Return a function of masks, (columns,), that gives the value of the highest bit of each."""
-    byte = leaves.dtype is np.uint8
-    size = 256 if byte else _BITS
+    byte, size = leaves.dtype is np.uint8, leaves.places
     table = np.zeros((leaves.columns, size), dtype=nodes.value.dtype)
     at = np.flatnonzero(nodes.leaves())
     word, bit = leaves.bit(at)

@@ -36,7 +36,7 @@ def scaled(source: NumberSource) -> tuple[float, float] | None:
             moved = True
             sub = float(step.arrays["sub"][column]) if step.has("sub") else 0.0
             div = float(step.arrays["div"][column]) if step.has("div") else 1.0
-        elif not _keeps(step):
+        elif not keeps(step):
             return None
     return (sub, div) if div != 0.0 else None
 
@@ -56,7 +56,7 @@ def scalar(source: NumberSource) -> Scalar | None:
             actions.append(_present)
         elif (own := scalar_step(step, column)) is not None:
             actions.append(own)
-        elif not _keeps(step):
+        elif not keeps(step):
             return None
     return _chained(actions)
 
@@ -79,7 +79,7 @@ def _plain(source: NumberSource) -> bool:
     return all(shape.dtype == "float64" for shape in shapes) and not read.has("values")
 
 
-def _keeps(step: Step) -> bool:
+def keeps(step: Step) -> bool:
     """Return whether a step gives a present, finite number back as it is."""
     if step.op == "fill":
         return step.params.get("marker") is None

@@ -7,16 +7,15 @@ The scores are a float where the step gives one, else a list. A link that is not
 definition has it, over an array of one row.
 """
 
-from collections.abc import Callable, Mapping
-from math import exp, inf
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from mlshared.plan._program import Output, Program
+from mlshared.plan._row_blocks import shaper
+from mlshared.plan._row_scores import LINKS_OF_ONE, LINKS_OF_SEVERAL, SHARES, Follow, joint, shifted
 from mlshared.plan._step import Step
-
-Follow = Callable[[Any], Any]
 
 
 def followed(program: Program, output: Output, head: str) -> tuple[int, Follow] | None:
@@ -36,7 +35,36 @@ def followed(program: Program, output: Output, head: str) -> tuple[int, Follow] 
         chain.append(number)
         number = step.inputs[0]
     chain.reverse()
-    return number, _in_python(program, output, number, chain) or _in_numpy(program, output, number, chain)
+    follow = _in_python(program, output, number, chain)
+    return (number, follow) if follow is not None else by_steps(program, output, head)
+
+
+def by_steps(program: Program, output: Output, head: str) -> tuple[int, Follow] | None:
+    """Return the same where several steps follow one step ``head``: they run as they are, on one row."""
+    heads: set[int] = set()
+    later: set[int] = set()
+    waiting = list(output.steps)
+    while waiting:
+        number = waiting.pop()
+        if program.steps[number].op == head:
+            heads.add(number)
+        elif number not in later:
+            later.add(number)
+            waiting.extend(program.steps[number].inputs)
+    if len(heads) != 1 or any(not program.steps[number].inputs for number in later):
+        return None
+    first = heads.pop()
+    dtype = program.compiled[first].shape.dtype
+    steps = [(number, program.compiled[number].run, program.steps[number].inputs) for number in sorted(later)]
+    shaped = shaper(output)
+
+    def tail(scores: Any) -> Any:
+        values = {first: np.array(scores, dtype=dtype).reshape(1, -1)}
+        for number, run, inputs in steps:
+            values[number] = run(*[values[i] for i in inputs])
+        return shaped(values)
+
+    return first, tail
 
 
 def _in_python(program: Program, output: Output, number: int, chain: list[int]) -> Follow | None:
@@ -60,13 +88,20 @@ def _action(step: Step, output: Output, dtype: str, *, single: bool) -> Follow |
         if step.params["dtype"] == "float64":
             return _itself  # a float32 is the same float
         return _narrowed if single else _all_narrowed
-    if step.op == "link" and dtype == "float64":
-        links = _LINKS_OF_ONE if single else _LINKS_OF_SEVERAL
-        return links.get(step.params["kind"])
     if step.op == "decide" and output.form == "labels":
         classes = np.array(list(output.classes[0]), dtype=output.dtype).tolist()
         return _decision(step.params, classes, single=single)
-    return None
+    return _of_scores(step, single=single) if dtype == "float64" else None
+
+
+def _of_scores(step: Step, *, single: bool) -> Follow | None:
+    if step.op == "link":
+        return (LINKS_OF_ONE if single else LINKS_OF_SEVERAL).get(step.params["kind"])
+    if single:
+        return None
+    if step.op == "posterior":
+        return joint if step.params["kind"] == "joint" else shifted
+    return SHARES[step.params["otherwise"]] if step.op == "shares" else None
 
 
 def _composed(actions: list[Follow]) -> Follow:
@@ -76,23 +111,6 @@ def _composed(actions: list[Follow]) -> Follow:
         return actions[0]
     first, rest = actions[0], _composed(actions[1:])
     return lambda scores: rest(first(scores))
-
-
-def _in_numpy(program: Program, output: Output, number: int, chain: list[int]) -> Follow:
-    shape = program.compiled[number].shape
-    runs = [program.compiled[each].run for each in chain]
-    labels = output.form == "labels"
-    classes = np.array(list(output.classes[0]), dtype=output.dtype).tolist() if labels else []
-
-    def follow(scores: Any) -> Any:
-        block = np.array(scores, dtype=shape.dtype).reshape(1, shape.width)
-        for run in runs:
-            block = run(block)
-        if labels:
-            return classes[int(block[0, 0])]
-        return block[0, 0].item() if output.form == "column" else block[0].tolist()
-
-    return follow
 
 
 def _decision(params: Mapping[str, Any], classes: list[Any], *, single: bool) -> Follow | None:
@@ -127,30 +145,3 @@ def _narrowed(score: float) -> float:
 def _all_narrowed(scores: list[float]) -> list[float]:
     narrowed: list[float] = np.array(scores, dtype=np.float32).tolist()
     return narrowed
-
-
-def _logistic2(z: float) -> list[float]:
-    if z >= 0.0:
-        p = 1.0 / (1.0 + exp(-z))
-    else:
-        small = exp(z)
-        p = small / (1.0 + small)
-    return [1.0 - p, p]
-
-
-def _exp(z: float) -> float:
-    try:
-        return exp(z)
-    except OverflowError:  # where numpy answers infinity
-        return inf
-
-
-def _softmax(scores: list[float]) -> list[float]:
-    largest = max(scores)
-    e = [exp(z - largest) for z in scores]
-    total = sum(e)
-    return [value / total for value in e]
-
-
-_LINKS_OF_ONE: Final[dict[str, Follow]] = {"logistic2": _logistic2, "exp": _exp}
-_LINKS_OF_SEVERAL: Final[dict[str, Follow]] = {"softmax": _softmax}

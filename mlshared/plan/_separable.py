@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from mlshared._breath import breathe
 from mlshared.errors import InputError
 from mlshared.plan._basic import encoding
 from mlshared.plan._elementwise import direction
@@ -184,6 +185,7 @@ class _Tracer:
         """Return the source of each column of a step, or None."""
         found = []
         for column in range(self.program.compiled[number].shape.width):
+            breathe()
             source = self.one(number, column)
             if source is None:
                 return None

@@ -18,6 +18,7 @@ from mlshared.errors import IntegrityError
 from mlshared.plan._step import Array, Compiled, Shape, Step, indices, only
 
 MAX_DEPTH: Final = 1000  # a chain of a million splits would take seconds a row
+MAX_SET: Final = 1 << 17  # categories; each is a state of its own where a row is answered by masks
 _CELLS: Final = 1 << 19  # rows times trees walked at once
 
 
@@ -143,8 +144,8 @@ def _sets(step: Step, count: int) -> tuple[Array, Array]:
         return np.full(count, -1, dtype=np.int64), np.empty((0, 1), dtype=np.uint32)
     sets = step.array("sets", None, None, dtype="uint32")
     category = step.array("category", count, dtype="int32").astype(np.int64)
-    if not sets.shape[1] or not len(sets):
-        raise IntegrityError("step 'trees' has an empty set of categories")
+    if not 0 < sets.shape[1] <= MAX_SET // 32 or not len(sets):
+        raise IntegrityError(f"step 'trees' has a set of no category, or of more than {MAX_SET:,}")
     indices(step, "category", np.maximum(category, 0), len(sets))
     return np.maximum(category, -1), sets
 

@@ -12,6 +12,7 @@ is found there the next time) and prints, medians side by side:
     swap      99th percentile of requests before and during hot swaps, in one process
     web       the same over HTTP: gunicorn, 2 workers of 4 threads, four clients on loopback
 
+What an app's users see of a swap is `web`; in one process that does nothing but predict, each piece of a swap shows.
 The other side of a swap is an app that loads with joblib in a thread. A swap of the client's fetches, writes and
 hashes the plan each time: it is removed from the cache before. Each measurement runs in processes of its own, the
 two sides in turns, with the byte code of imported modules at hand, as an installed package has it. Linux only: it
@@ -278,7 +279,7 @@ def report(folder, *, quick):
         for way in ("plan", "joblib"):
             report_swap(to, f"swap     {name}, {way}", way, measure_swap(folder, way, pause))
     for way in ("plan", "joblib"):
-        report_swap(to, f"web      {way}", way, measure_web(folder, way))
+        report_swap(to, f"web      {way}", way, measure_web(folder, way), 2)
     print(f"measured in {time.monotonic() - began:.0f} s; load of the machine {os.getloadavg()[0]:.1f}")
     for reason in to.short:
         print(f"short of what is wanted: {reason}")
@@ -315,7 +316,7 @@ def report_workers(to, folder, plan_bytes, *, wait):
         to.line(f"         {moment}: {megabytes:.0f} MB,", (megabytes - without) * 1e6 / plan_bytes, 1.2)
 
 
-def report_swap(to, text, way, found):
+def report_swap(to, text, way, found, wanted=None):
     before, during, seconds = found
     half, low, high = percentile(before, 0.5) * 1e3, percentile(before) * 1e3, percentile(during) * 1e3
     to.line(f"{text}: p50 {half:.2f}, p99 {low:.2f} ms of {len(before)} requests before;")
@@ -323,7 +324,7 @@ def report_swap(to, text, way, found):
         f"         p99 {high:.2f}, worst {max(during) * 1e3:.1f} ms of {len(during)} during {len(seconds)} swaps "
         f"of {statistics.median(seconds) * 1e3:.0f} ms; {way}:"
     )
-    to.line(text, high / low, 2 if way == "plan" else None)
+    to.line(text, high / low, wanted if way == "plan" else None)
 
 
 def main():

@@ -175,8 +175,8 @@ MUTANTS = [
     Mutant(
         "f38",
         "trainer/_collect.py",
-        "    check_log(to.store, log, to.seen)\n    if log.obscured or log.head is None:\n",
-        "    if False:\n",
+        "    check_log(to.store, log, to.seen)\n    if log.obscured",
+        "    if log.obscured",
         f"{LOST}test_f38_commands_exit_1_and_doctor_and_gc_say_so",
     ),
     Mutant(

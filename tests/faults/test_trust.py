@@ -87,12 +87,6 @@ class World:
             client.close()
 
 
-@pytest.fixture(autouse=True)
-def _a_host_of_its_own(tmp_path, monkeypatch):
-    """What trainers of this host have seen of a store's logs is theirs alone."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-
-
 @pytest.fixture
 def world(shelf, tmp_path, monkeypatch):
     made = World(shelf, tmp_path, monkeypatch)

@@ -101,7 +101,7 @@ def _none_left():
 
 def said(process):
     """Wait for a process and return what it printed."""
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
     return [json.loads(line) for line in out.splitlines()]
 

@@ -459,6 +459,8 @@ def test_fork_during_the_first_load(url, tmp_path):
     script = f"""
 import os, signal, sys, time
 from mlshared import Client
+from mlshared._poller import Gate
+Gate.close.__defaults__ = ({SECONDS},)  # a busy machine imports for longer than a fork waits by default
 model = Client({url!r}, cache_dir={str(tmp_path / "cache")!r}).model({NAME!r})
 model.ready(timeout=0)
 until = time.monotonic() + {SECONDS}
@@ -567,6 +569,7 @@ def test_a_reader_without_list_bucket(listless_s3, settings):
     }
     with Client("s3://bucket/models", storage_options=options, **settings) as client:
         model = client.model(NAME)
+        assert model.ready(timeout=SECONDS)
         assert model.current.version == 1
         model.refresh()
         before = len(log)

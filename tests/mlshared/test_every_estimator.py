@@ -3,6 +3,7 @@
 Answers equal the fitted estimator's, value for value, for a table and for one row.
 """
 
+import functools
 import inspect
 import warnings
 
@@ -62,6 +63,7 @@ def _sets(kind):
         yield "linnerud", *load_linnerud(return_X_y=True)
 
 
+@functools.cache
 def _fits(kind, name, cls):
     small = {"random_state": 0, "n_estimators": 5}
     arguments = {key: value for key, value in small.items() if key in inspect.signature(cls).parameters}

@@ -150,7 +150,7 @@ def test_as_a_module(url):
         [sys.executable, "-m", "mlshared", "fetch", "unknown"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 1

@@ -239,6 +239,19 @@ def test_a_plan_that_answers_otherwise(client, url):
         _ = client().model(f"{NAME}@4").current
 
 
+def test_a_plan_that_answers_single_rows_otherwise(client, monkeypatch):
+    """A mistake in the fast way of one row, which tables do not take, is found before the swap."""
+
+    def wrongly(program, output, otherwise, shared):
+        return lambda row: (
+            [2 * value for value in listed] if isinstance(listed := otherwise(row), list) else listed
+        )
+
+    monkeypatch.setattr("mlshared.plan._plan.specialise", wrongly)
+    with pytest.raises(ModelNotReady, match=r"predict_proba of single rows, row 0"):
+        _ = client().model(NAME).current
+
+
 def test_a_plan_that_is_none(client, url):
     add_version(url, like=2, version=4, plan=lambda data: data[:-1])
     with pytest.raises(ModelNotReady, match=IntegrityError.__name__):
@@ -320,9 +333,9 @@ def test_after_a_fork(client, shelf, monkeypatch, threshold):
     here, there = fork.Pipe()
     child = fork.Process(target=_asked, args=(model, row, there))
     child.start()
-    assert here.poll(30)
+    assert here.poll(120)
     assert here.recv() == before
-    child.join(30)
+    child.join(120)
     assert child.exitcode == 0
 
 

@@ -130,6 +130,29 @@ def test_a_missing_library_is_a_mismatch():
         self_test(answer, _golden({"predict": np.array([1.0, 2.0])}))
 
 
+@pytest.mark.parametrize(
+    ("table", "single", "wrong"),
+    [
+        (np.array(["late", "in time"]), ["late", "in time"], ["late", "late"]),
+        (np.array([1.0, 2.0]), [1.0, 2.0], [1.0, 2.1]),
+        (np.array([[0.1, 0.9], [0.7, 0.3]]), [[0.1, 0.9], [0.7, 0.3]], [[0.1, 0.9], [0.7, 0.31]]),
+        (
+            [np.array([[0.1, 0.9], [0.7, 0.3]]), np.array([[1.0], [1.0]])],
+            [[[0.1, 0.9], [1.0]], [[0.7, 0.3], [1.0]]],
+            [[[0.1, 0.9], [1.0]], [[0.7, 0.3], [0.9]]],
+        ),
+    ],
+)
+def test_single_rows_are_asked_as_well(table, single, wrong):
+    """A request is answered by the way of single rows, which may differ where tables do not."""
+    golden = _golden({"predict": table})
+    self_test(_answering(table), golden, one=lambda method: lambda row: single[row["a"] is None])
+    with pytest.raises(SelfTestFailed, match=r"predict of single rows, row 1"):
+        self_test(_answering(table), golden, one=lambda method: lambda row: wrong[row["a"] is None])
+    with pytest.raises(SelfTestFailed, match=r"predict of single rows does not answer"):
+        self_test(_answering(table), golden, one=lambda method: lambda row: row["absent"])
+
+
 @pytest.mark.parametrize("error", [MemoryError(), OSError("disk")])
 def test_memory_and_disk_trouble_are_no_verdict(error):
     """They pass through, so that the version is tried again."""

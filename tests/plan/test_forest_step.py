@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.tree import DecisionTreeRegressor
@@ -162,6 +162,7 @@ def test_rows_do_not_depend_on_each_other() -> None:
 
 
 @given(st.floats(width=64, allow_nan=False), st.floats(width=32, allow_nan=False))
+@example(-3.402823364973241e38, 0.0)
 def test_a_floored_threshold_decides_alike(threshold: float, value: float) -> None:
     """A float32 is <= the float64 threshold iff it is <= the floored one; infinity stays."""
     low = floored(np.array([threshold]))

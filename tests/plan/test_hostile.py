@@ -290,3 +290,80 @@ def test_tampered_plans():
     command = [sys.executable, "-m", "tests.plan.mutations", "--seconds", "45"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+# -- small plans that ask for hundreds of times their size, in a process that has little
+
+
+def duelling(classes):
+    pairs = classes * (classes - 1) // 2
+    column = {"source": np.zeros(pairs, np.int64), "column": np.zeros(pairs, np.int64)}
+    duel = ("duels", (1,), {"classes": classes, "rule": "sign", "confidence": True})
+    return made(READ, ("gather", (0,), {}, column), *[duel] * 20)
+
+
+def weighing(values, outputs):
+    """One column of many values for many outputs: each a weight, if all were kept by value."""
+    table = (
+        "lookup",
+        (1,),
+        {"dtype": "float64"},
+        {"table": np.arange(float(values))[:, None], "otherwise": np.zeros(1)},
+    )
+    linear = ("linear", (2,), {}, {"W": np.ones((1, outputs)), "b": np.zeros(outputs)})
+    encode = ("encode", (0,), {"values": [f"v{i}" for i in range(values)], "missing": 0, "unknown": 0})
+    return made(TEXT, encode, table, linear)
+
+
+def stumps(count):
+    """A tree of one split, and many of one leaf each."""
+    nodes = np.arange(count, dtype=np.int32)
+    feature, left, right = np.full(count, -1, np.int32), nodes.copy(), nodes.copy()
+    feature[0], left[0], right[0] = 0, 1, 2
+    arrays = {"threshold": np.zeros(count), "value": np.zeros(count), "missing_left": np.zeros(count, bool)}
+    return trees(roots=np.delete(nodes, [1, 2]), left=left, right=right, feature=feature, **arrays)
+
+
+def listing(categories):
+    sets = np.ones((1, categories // 32), np.uint32)
+    return trees(sets=sets, category=np.array([0, -1, -1], np.int32))
+
+
+GREEDY = {
+    "duels of 200 classes, twenty times": duelling(200),
+    "a weight for each of 8,000 values and 8,000 outputs": weighing(8_000, 8_000),
+    "many stumps": stumps(250_000),
+    "a set of as many categories as may be": listing(1 << 17),
+    "a set of 32 million categories": listing(1 << 25),
+}
+CHILD = """
+import resource, sys
+from mlshared.errors import IntegrityError
+from mlshared.plan import load_plan
+import numpy.linalg
+
+data = open(sys.argv[1], "rb").read()
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 400 * 2**20,) * 2)
+try:
+    plan = load_plan(data)
+except IntegrityError as error:
+    assert "does not hold together" not in str(error), error  # it ran out of memory
+    print("refused:", error)
+else:
+    plan.one("transform")({"a": "v1" if plan.reads[0][1] == "labels" else 1.0})
+    print("answers")
+"""
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/statm").exists(), reason="how much memory a process has is read there"
+)
+@pytest.mark.parametrize("name", GREEDY)
+def test_a_small_plan_takes_little_memory(name, tmp_path):
+    """It is refused in so many words, or answered without what it asks for."""
+    (tmp_path / "plan").write_bytes(GREEDY[name])
+    command = [sys.executable, "-c", CHILD, str(tmp_path / "plan")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("refused: step 'trees'" if "32 million" in name else "answers"), done.stdout

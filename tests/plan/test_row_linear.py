@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
 from sklearn.feature_selection import SelectKBest
-from sklearn.impute import SimpleImputer
+from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
+    KBinsDiscretizer,
     MaxAbsScaler,
     MinMaxScaler,
     OneHotEncoder,
@@ -171,3 +172,48 @@ def test_an_unlisted_category_is_refused_by_row_and_definition():
         plan.one("predict")(row)
     with pytest.raises(InputError, match="size"):
         plan.rows("predict", [row])
+
+
+@pytest.mark.parametrize("weight", [0.0, 1e-300, 1e-30, 0.01, 3.0])
+@pytest.mark.parametrize("names", ["ab", "abc"])
+def test_what_overflows_on_its_way_is_refused_also_where_weights_cancel(weight, names):
+    """A division folded into its weight would give 0 for what scikit-learn divides to infinity."""
+    X = pd.DataFrame({name: np.linspace(-1, 1, 20) for name in names})
+    fitted = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, np.arange(20) % 2)
+    fitted[0].scale_ = np.full(len(names), 1e-3)
+    fitted[1].coef_ = np.array([[weight, -weight, 1e-5][: len(names)]])
+    usual = dict.fromkeys(names, 0.25)
+    rows = [usual, *({**usual, "a": x, "b": x} for x in (0.0, 1.9e305, 1e308, -1.9e305))]
+    rows += [{**usual, "a": x} for x in (1e300, 1.7e305, -1.7e305, 1.9e305)]
+    assert compare(fitted, X, rows).one("predict_proba").__module__ == LINEAR
+
+
+BINS = {"quantile_method": "averaged_inverted_cdf", "subsample": None}
+
+
+@pytest.mark.parametrize("classes", [2, 3, 40])
+def test_indicators_and_bins_are_looked_up(classes):
+    """They are constant but for steps: one lookup a field, whatever the number of columns."""
+    rng = np.random.default_rng(6)
+    X = pd.DataFrame(rng.normal(size=(240, 4)), columns=list("abcd"))
+    X[["a", "b"]] = X[["a", "b"]].where(rng.random((240, 2)) > 0.2)
+    binned = make_pipeline(SimpleImputer(), StandardScaler(), KBinsDiscretizer(4, encode="ordinal", **BINS))
+    onehot = make_pipeline(SimpleImputer(), KBinsDiscretizer(5, encode="onehot-dense", **BINS))
+    parts = ColumnTransformer(
+        [
+            ("n", make_pipeline(SimpleImputer(add_indicator=True), StandardScaler()), ["a", "c"]),
+            ("i", MissingIndicator(), ["b"]),
+            ("h", onehot, ["a", "d"]),
+            ("o", binned, ["c"]),
+        ]
+    )
+    y = np.arange(240) % classes if classes > 2 else (X["c"] > 0).astype(int)
+    fitted = make_pipeline(parts, LogisticRegression(max_iter=20)).fit(X, y)
+    first = {"a": 0.5, "b": 0.5, "c": 0.5, "d": 0.5}
+    edges = [edge for name in "ad" for edge in np.linspace(-3, 3, 25)]
+    edges += fitted[0].named_transformers_["h"][1].bin_edges_[1].tolist()
+    odd = (None, 0.0, -0.0, 1e300, np.inf, -np.inf)
+    rows = [{**first, name: value} for name in "abcd" for value in (*odd, *edges)]
+    rows += [{**first, **dict.fromkeys(some)} for some in ("ab", "abcd", "bd")]
+    plan = compare(fitted, X, rows)
+    assert plan.one("predict_proba").__module__ == LINEAR

@@ -39,5 +39,5 @@ def failed(error):
 
 
 if os.environ.get("USE_BEFORE_FORK"):
-    assert cancer.ready(timeout=60)
+    assert cancer.ready(timeout=240)
     cancer.predict({field.name: 1.0 for field in cancer.current.manifest.fields})

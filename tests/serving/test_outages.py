@@ -50,7 +50,7 @@ def start(row, **settings):
 
 def finish(process):
     said = json.loads(process.stdout.readline())
-    process.communicate("!", timeout=60)
+    process.communicate("!", timeout=240)
     return said
 
 
@@ -83,7 +83,7 @@ def test_a_cold_cache(shelf, s3, settings, how, capsys):
     assert said["error"] == "ModelNotReady"
     assert "StorageError" in said["message"]
     assert "mlshared.json" in said["message"]
-    assert said["seconds"] < 7
+    assert said["seconds"] < 7 * slowness()
     with capsys.disabled():
         print(f"\n    cold cache, store {how}: {said['seconds']:.2f} s, {said['message']}")
 
@@ -95,7 +95,7 @@ def test_entries_out_of_reach(shelf, s3, settings):
     said = finish(start(shelf.rows[0], store_id=store_id, **settings))
     assert said["error"] == "ModelNotReady"
     assert "no answer within" in said["message"]
-    assert said["seconds"] < 7
+    assert said["seconds"] < 7 * slowness()
 
 
 def test_eight_processes_start_cold(shelf, s3, settings, capsys):
@@ -201,7 +201,7 @@ def test_a_cold_gunicorn_answers_in_time(shelf, s3, settings, tmp_path, capsys):
         status, body = web.post("/predict", shelf.rows[0])
         took = time.monotonic() - began
     assert (status, body["error"].split(":")[0]) == (503, "ModelNotReady")
-    assert took < 15
+    assert took < 15 * slowness()
     assert "WORKER TIMEOUT" not in web.log.read_text()
     with capsys.disabled():
         print(f"\n    cold gunicorn, store hanging: 503 after {took:.1f} s: {body['error'][:150]}")

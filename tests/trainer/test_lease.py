@@ -295,14 +295,14 @@ def test_a_terminated_retrain_frees_its_lease(retraining, objects, number):
     """As a cron job's time limit, a deploy or Ctrl-C end it: the next one need not wait."""
     assert there(objects, lease_key(MODEL, 1))
     retraining.send_signal(number)
-    assert retraining.wait(timeout=30) != 0
+    assert retraining.wait(timeout=300) != 0
     assert there(objects, lease_end_key(MODEL, 1)), retraining.stderr.read()
 
 
 def test_a_killed_retrain_leaves_its_lease(retraining, objects):
     """SIGKILL can be answered by nobody; the silence tells."""
     retraining.kill()
-    retraining.wait(timeout=30)
+    retraining.wait(timeout=300)
     assert not there(objects, lease_end_key(MODEL, 1))
 
 

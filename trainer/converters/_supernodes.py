@@ -91,7 +91,7 @@ def floored(thresholds: Array) -> Array:
     """Return the largest float32 <= each float64 threshold: a float32 is <= the one iff <= the other."""
     with np.errstate(over="ignore"):
         rounded = thresholds.astype(np.float32)
-    return np.where(rounded > thresholds, np.nextafter(rounded, np.float32(-np.inf)), rounded)
+        return np.where(rounded > thresholds, np.nextafter(rounded, np.float32(-np.inf)), rounded)
 
 
 def _joined(trees: Sequence[FlatTree]) -> FlatTree:
