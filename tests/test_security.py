@@ -111,6 +111,18 @@ def test_what_trainer_and_app_do_over_the_wire_is_allowed(s3_wire, counting_prox
     assert [r for r in sent if not allows("web-app", *done(r, s3_wire.bucket))] == []
 
 
+def test_what_the_collector_does_over_the_wire_is_allowed(s3_wire, counting_proxy):
+    """It reads, asks the store for its time, and deletes blobs that no manifest names."""
+    X, y = np.array([[0.0], [1.0], [2.0], [3.0]]), [0, 0, 1, 1]
+    to = {"store": s3_wire.url, "storage_options": s3_wire.options}
+    trainer.publish(LogisticRegression().fit(X, y), X, y, name="flights", **to)
+    before = len(counting_proxy.seen())
+    trainer.collect("flights", **to)
+    sent = counting_proxy.seen()[before:]
+    assert "PUT" in {request.method for request in sent}
+    assert [r for r in sent if not allows("collector", *done(r, s3_wire.bucket), r.headers)] == []
+
+
 BLOB = f"arn:aws:s3:::acme/models/flights/blobs/{uuid.uuid4().hex}/x"
 ENTRY = "arn:aws:s3:::acme/models/flights/releases/production/0000000001.json"
 MANIFEST = "arn:aws:s3:::acme/models/flights/versions/0000000001.json"

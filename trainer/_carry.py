@@ -223,7 +223,11 @@ def source(store: str | None, options: dict[str, Any] | None) -> Iterator[Source
     Raises:
         NotPublished: If nobody has published to it yet.
     """
-    url, chosen, signing = choose_store(store, find_config()), choose_options(options), find_signing()
+    url, chosen, signing = (
+        choose_store(store, find_config()),
+        choose_options(options),
+        find_signing(reads_only=True),
+    )
     objects = open_objects(url, chosen)
     try:
         reader = signing.store(objects, budget_seconds=BUDGET_SECONDS)

@@ -73,7 +73,7 @@ def examine(
     try:
         return list(
             _findings(
-                find_signing().store(objects, budget_seconds=BUDGET_SECONDS),
+                find_signing(reads_only=True).store(objects, budget_seconds=BUDGET_SECONDS),
                 seen_from(url),
                 read_only=read_only,
             )

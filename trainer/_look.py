@@ -63,7 +63,7 @@ def open_store(url: str, options: Mapping[str, Any] | None = None) -> Iterator[O
     """
     objects = open_objects(url, choose_options(options))
     try:
-        reader = find_signing().store(objects)
+        reader = find_signing(reads_only=True).store(objects)
         identity = reader.identity()
         if identity is None:
             raise NotPublished(

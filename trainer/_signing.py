@@ -88,6 +88,7 @@ def find_signing(
     environ: Mapping[str, str] | None = None,
     *,
     key: str | os.PathLike[str] | None = None,
+    reads_only: bool = False,
 ) -> Signing:
     """Return the trainer's key and trusted keys, from the environment, else trainer.toml.
 
@@ -95,13 +96,14 @@ def find_signing(
         config: What trainer.toml says; default: the nearest one.
         environ: Default: the process's.
         key: Path of the private key, instead of all that.
+        reads_only: Whether nothing is to be signed: the file that trainer.toml names may then be elsewhere.
 
     Raises:
         ConfigError: If a key is named and unusable; no message holds any of it.
     """
     environ = os.environ if environ is None else environ
     config = find_config() if config is None else config
-    own = _own_key(config, environ, key)
+    own = _own_key(config, environ, key, reads_only=reads_only)
     given = from_environment(environ).get("trusted_keys")
     given = config.trusted_keys if given is None else given
     trusted = () if given is None else _trusted(given)
@@ -146,7 +148,7 @@ def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _own_key(
-    config: Config, environ: Mapping[str, str], path: str | os.PathLike[str] | None
+    config: Config, environ: Mapping[str, str], path: str | os.PathLike[str] | None, *, reads_only: bool
 ) -> SigningKey | None:
     if path is not None:
         return _key_in_file(str(path), "the key")
@@ -160,7 +162,9 @@ def _own_key(
         return signing_key(environ[KEY_VARIABLE].replace("\\n", "\n").encode(), KEY_VARIABLE)
     if named == [FILE_VARIABLE]:
         return _key_in_file(environ[FILE_VARIABLE], FILE_VARIABLE)
-    return None if config.key is None else _key_in_file(config.key, "key in trainer.toml")
+    if config.key is None or (reads_only and not Path(config.key).exists()):
+        return None
+    return _key_in_file(config.key, "key in trainer.toml")
 
 
 def _key_in_file(path: str, what: str) -> SigningKey:

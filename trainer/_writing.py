@@ -50,7 +50,7 @@ def writing(store: str | None, options: dict[str, Any] | None, *, releases: bool
     url = choose_store(store, find_config())
     objects = open_objects(url, choose_options(options))
     try:
-        opened = find_signing().store(objects, budget_seconds=BUDGET_SECONDS)
+        opened = find_signing(reads_only=not releases).store(objects, budget_seconds=BUDGET_SECONDS)
         yield Writing(opened, open_identity(opened, releases=releases).id, seen_from(url))
     finally:
         objects.close()

@@ -153,6 +153,18 @@ def test_the_key_comes_from_the_environment_or_a_file(folder):
         assert found.trusted == (OURS.key.public,)
 
 
+def test_who_only_reads_needs_no_private_key(folder, url, signs, fitted, monkeypatch):
+    """Where trainer.toml names a file that CI alone has, everybody lists, looks and collects; nobody else releases."""
+    publish(fitted, url)
+    monkeypatch.delenv(KEY)
+    (folder / "trainer.toml").write_text('key = "trainer.key"\n')
+    assert len(trainer.versions(MODEL, store=url)) == len(trainer.history(MODEL, store=url)) == 1
+    assert trainer.collect(MODEL, store=url)
+    assert examine(store=url, read_only=True)
+    with pytest.raises(ConfigError, match=r"trainer\.key' cannot be read"):
+        trainer.hold(MODEL, store=url)
+
+
 def test_the_environment_wins(folder):
     """A CI job's key over the file's."""
     OURS.write_to(folder / "trainer.key")
