@@ -18,6 +18,7 @@ from typing import Final
 
 from mlshared._cache import CachedLog
 from mlshared._keys import NO_KEYS, Trust
+from mlshared._looks import LOOK_AHEAD, Looks
 from mlshared._ref import Ref
 from mlshared._target import Target
 from mlshared.errors import (
@@ -32,8 +33,6 @@ from mlshared.errors import (
 from mlshared.manifest import Release, Stored
 from mlshared.store import Store, open_release
 
-VOID_AFTER_LOOKS: Final = 3
-LOOK_AHEAD: Final = 16
 CONFIRM_SECONDS: Final = 600.0
 
 
@@ -100,7 +99,7 @@ class AliasLog:
         self._cached = cached
         self._floor = floor
         self._trust = trust
-        self._looks: dict[int, tuple[str, int]] = {}
+        self._looks = Looks()
         self._unremembered: list[Stored[Release]] = []
         self._history: list[Stored[Release]] = []
         self._clock = clock
@@ -184,7 +183,7 @@ class AliasLog:
         except (IntegrityError, SignatureError) as error:
             return self._is_void(raw, number, error)
         if accepts(self.head, stored.entry):
-            if not stored.signed:
+            if stored.trust != "signed":
                 self._check_again(store, raw, number)
             self._accept(stored, fresh=True)
             return True
@@ -192,13 +191,8 @@ class AliasLog:
         return self._is_void(raw, number, IntegrityError(f"entry {number} does not follow entry {head}"))
 
     def _is_void(self, raw: bytes, number: int, error: ArtifactError) -> bool:
-        # A bad object must not freeze the alias for ever, nor one bad answer of the network skip an entry.
-        sha256 = hashlib.sha256(raw).hexdigest()
-        seen, looks = self._looks.get(number, (sha256, 0))
-        looks = looks + 1 if seen == sha256 else 1
-        self._looks[number] = (sha256, looks)
         self.problem = error
-        return looks >= VOID_AFTER_LOOKS
+        return self._looks.is_void(number, raw)
 
     def _accept(self, stored: Stored[Release], *, fresh: bool = False) -> None:
         if not accepts(self.head, stored.entry) or stored.entry.number < self._floor:
@@ -243,7 +237,7 @@ class AliasLog:
                 continue
             try:
                 stored = self._open(raw, number)
-                if not stored.signed:
+                if stored.trust != "signed":
                     self._check_again(store, raw, number)
                 self._check_previous(store, stored.entry)
             except ArtifactError as error:

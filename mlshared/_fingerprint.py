@@ -7,8 +7,10 @@ settings, as a new deploy of the app may bring, try the version anew.
 import hashlib
 import json
 import platform
-from collections.abc import Callable
-from importlib import metadata
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from mlshared._breath import breathe
@@ -17,22 +19,24 @@ from mlshared.settings import Settings
 
 
 def fingerprint(features: Callable[..., Any] | None, settings: Settings) -> str:
-    """Return a hash of what decides whether a version that failed here would fail again."""
-    distributions = ("mlshared", "numpy", "scikit-learn", "scipy", "pandas", "skops", "lightgbm", "xgboost")
-    facts: list[Any] = [_installed(name) for name in distributions]
-    facts += [_python(), source_sha256(features) if features else None]
+    """Return a hash of what decides whether a version that failed here would fail again.
+
+    That is the interpreter, the processor, every installed distribution (a manifest may ask for any), the app's
+    feature function and whom its settings trust: a new deploy of the app tries again.
+    """
+    facts: list[Any] = [platform.python_version(), platform.machine(), _installed(sys.path)]
+    facts += [source_sha256(features) if features else None]
     facts += [sorted(settings.trusted_types), settings.allow_joblib, settings.allow_unsigned]
     facts += [sorted(json.dumps(key.as_json(), sort_keys=True) for key in settings.trusted_keys or ())]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def _installed(distribution: str) -> str | None:
-    breathe()
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _python() -> list[str]:
-    return [platform.python_version(), platform.machine()]
+def _installed(folders: Iterable[str]) -> list[str]:
+    """Return the distributions in these folders by the names of their metadata, which tell their versions."""
+    found: set[str] = set()
+    for folder in folders:
+        breathe()
+        with suppress(OSError):
+            names = [path.name for path in Path(folder or ".").iterdir()]
+            found.update(name for name in names if name.endswith((".dist-info", ".egg-info")))
+    return sorted(found)

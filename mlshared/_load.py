@@ -93,7 +93,7 @@ def fetch(host: Host, store_id: str, model: str, target: Target) -> Bundle:
         IntegrityError: If the store holds other bytes than were named, twice.
         ArtifactError: If policy refuses the version.
     """
-    stored = _manifest(host, store_id, model, target)
+    stored = read_manifest(host, store_id, model, target)
     check_policy(stored.entry, trust=target.trust, allow_joblib=host.settings.allow_joblib)
     wanted = [a for a in stored.entry.artifacts if a.kind in kinds_to_fetch(stored.entry)]
     blobs = {a.kind: _bytes(host, stored.entry, a, cached_only=target.cached_only) for a in wanted}
@@ -129,10 +129,19 @@ def assemble(bundle: Bundle, target: Target, *, features: RowFunction | None, ho
     golden = _golden(bundle.blobs)
     if features is not None and manifest.features is not None:
         _selftest.check_features(version.checked, golden)
+    check_golden(version, golden)
+    return version
+
+
+def check_golden(version: ModelVersion, golden: bytes) -> None:
+    """Self-test a version: its answers to tables and, with a plan, to single rows.
+
+    Raises:
+        ArtifactError: If it answers otherwise than it did at publish.
+    """
     tolerance = ESTIMATOR_TOLERANCE if version.plan is None or version.plan.single else PLAN_TOLERANCE
     one = None if version.plan is None else _row_by_row(version)
-    _selftest.self_test(answers_of(version), golden, tolerance, one=one)
-    return version
+    _selftest.self_test(_answers(version), golden, tolerance, one=one)
 
 
 def _row_by_row(version: ModelVersion) -> _selftest.Single:
@@ -145,7 +154,7 @@ def _row_by_row(version: ModelVersion) -> _selftest.Single:
     return of
 
 
-def answers_of(version: ModelVersion) -> _selftest.Answer:
+def _answers(version: ModelVersion) -> _selftest.Answer:
     """Return what answers raw rows for a self-test; a plan walks them once for all its methods."""
     plan = version.plan
     if plan is None:
@@ -161,20 +170,30 @@ def answers_of(version: ModelVersion) -> _selftest.Answer:
 
 
 def fill_estimator(host: Host, version: ModelVersion) -> None:
-    """Load the estimator of a version with a plan, if somebody has asked for it.
+    """Load the estimator of a version with a plan; somebody `wants_estimator`.
 
     Raises:
         MlsharedError: If it cannot be loaded here; the plan goes on answering.
     """
     predictor = version.predictor
-    if not isinstance(predictor, PlanPredictor) or not predictor.lazy.wanted:
-        return
+    assert isinstance(predictor, PlanPredictor)
     try:
         loaded = _loaded_estimator(host, version)
     except (MlsharedError, OSError, MemoryError) as error:
         predictor.lazy.settle(problem=error)
         raise
     predictor.lazy.settle(predictor=loaded)
+
+
+def wants_estimator(version: ModelVersion) -> bool:
+    """Return whether somebody has asked for the estimator of a version with a plan, and it is not here yet."""
+    return isinstance(version.predictor, PlanPredictor) and version.predictor.lazy.wanted
+
+
+def refuse_estimator(version: ModelVersion, error: MlsharedError) -> None:
+    """Tell those who asked for the estimator of a version with a plan that it will not be loaded."""
+    if isinstance(version.predictor, PlanPredictor):
+        version.predictor.lazy.settle(problem=error)
 
 
 def _loaded_estimator(host: Host, version: ModelVersion) -> EstimatorPredictor:
@@ -243,7 +262,8 @@ def _golden(blobs: dict[str, bytes | memoryview]) -> bytes:
     return bytes(golden)
 
 
-def _manifest(host: Host, store_id: str, model: str, target: Target) -> Stored[Manifest]:
+def read_manifest(host: Host, store_id: str, model: str, target: Target) -> Stored[Manifest]:
+    """Return a version's manifest, verified; errors are those of `fetch`."""
     raw = host.cache.blob(target.manifest_sha256, MAX_ENTRY_BYTES)
     if raw is None:
         if target.cached_only:

@@ -5,13 +5,13 @@ table of ``min_rows`` or more asks for the estimator: it is loaded in the backgr
 where it cannot be loaded here, the plan answers tables too.
 """
 
-import threading
 from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
 
 from mlshared import _frames
+from mlshared._native import Flag
 from mlshared._schema import Schema, is_missing
 from mlshared._version import Predictor
 from mlshared.errors import ModelNotReady
@@ -36,7 +36,7 @@ class LazyEstimator:
         self.wanted = False
         self.predictor: Predictor | None = None
         self.problem: Exception | None = None
-        self._settled = threading.Event()
+        self._settled = Flag()
 
     def want(self) -> None:
         """Ask for it, unless it is known that it cannot be had."""

@@ -10,9 +10,9 @@ class Status:
 
     Attributes:
         ref: What was asked for.
-        state: ``idle`` (not used yet), ``loading``, ``serving``, ``stale`` (the store does not answer, or
-            a newer version could not be loaded), ``overdue`` (the release in force promised a newer one by now)
-            or ``failed`` (nothing could be loaded).
+        state: ``idle`` (not used yet), ``loading``, ``serving``, ``stale`` (the store does not answer, a
+            newer version could not be loaded, or nobody looks for one), ``overdue`` (the release in force promised
+            a newer one by now) or ``failed`` (nothing could be loaded).
         ready: Whether a prediction would be answered at once.
         version: The version in force, or None.
         trust: ``signed`` by a trusted key, ``unsigned``, ``unverified`` (it claims to be signed, and no keys are

@@ -81,7 +81,20 @@ class ReleaseOverdue:
     serving: bool
 
 
-Event = VersionLoaded | RefreshFailed | VersionQuarantined | StoreWarning | ReleaseOverdue
+@dataclass(frozen=True, slots=True)
+class RefreshStopped:
+    """Nothing was refreshed in this process for a while; the versions in force went on answering.
+
+    Attributes:
+        reason: Why, and what to do about it, if anything.
+        going_on: Whether refreshing goes on from here.
+    """
+
+    reason: str
+    going_on: bool
+
+
+Event = VersionLoaded | RefreshFailed | VersionQuarantined | StoreWarning | ReleaseOverdue | RefreshStopped
 Hook = Callable[[Any], None]
 
 
@@ -134,3 +147,5 @@ def log_event(event: Event) -> None:
             )
         case StoreWarning():
             logger.warning("%s: %s", event.ref, event.message)
+        case RefreshStopped():
+            logger.log(logging.WARNING if event.going_on else logging.ERROR, "%s", event.reason)

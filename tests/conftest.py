@@ -46,6 +46,8 @@ wire = _beside("wire.py")
 machine = _beside("machine.py")
 proxy = _beside("faults/proxy.py")
 make_shelf = _beside("shelf.py").make_shelf
+for _name in ("entries", "signers", "process"):
+    _beside(f"{_name}.py")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -13,14 +13,15 @@ TOP = Path(__file__).parents[1]
 # A module imports only from the lines above its own. Where to put a new one: as far up as it can go.
 LAYERS = {
     "mlshared": """
-        _breath _features _loop _poller _skops_types _status _trainer_entry errors events
-        _disk _envelope _local _remote _skops_audit _skops_content plan._file plan._step
-        _artifact _bucket _folder _selftest manifest plan._bagging plan._basic plan._ensemble
+        _features _looks _native _process _skops_types _status _trainer_entry errors events
+        _breath _envelope _local _loop _poller _skops_audit _skops_content plan._file plan._step
+        _artifact _disk _remote _selftest manifest plan._bagging plan._basic plan._ensemble
         plan._expand plan._forest plan._labels plan._models plan._normal plan._points
         plan._row_scores plan._row_steps plan._targets plan._text plan._trees
         _keys
-        _answers _cache _policy _ref _schema plan._counts plan._elementwise plan._neighbours store
-        _frames _objects _target plan._ops settings
+        _answers _bucket _folder _policy _ref _schema plan._counts plan._elementwise plan._neighbours store
+        _crashes _frames _objects _target plan._ops settings
+        _cache
         _alias_log _estimator _fingerprint _freshness _verdicts plan._program
         _following plan._separable
         plan._row_cuts plan._row_number
@@ -33,6 +34,7 @@ LAYERS = {
         _version
         _planned model
         _load _notices _replaced
+        _house _loader _notes
         _refresh
         _worker
         client

@@ -206,7 +206,9 @@ def copy(
         stored = upload(opened, Draft(manifest.model_copy(update=update), blobs))
         read_back(to, options, stored.entry, features=features, trusted_types=trusted_types, signing=signing)
         why = f"copied from {ref}"
-        first, reason = first_release(opened, stored, seen_from(to), why) if release is None else (False, "")
+        first, reason = (
+            first_release(opened, stored, seen_from(to, options), why) if release is None else (False, "")
+        )
     finally:
         objects.close()
     version = stored.entry.version

@@ -69,12 +69,13 @@ def examine(
         read_only: Whether to write nothing, as with an app's own credentials.
     """
     url = choose_store(store, find_config())
-    objects = open_objects(url, choose_options(storage_options))
+    options = choose_options(storage_options)
+    objects = open_objects(url, options)
     try:
         return list(
             _findings(
                 find_signing(reads_only=True).store(objects, budget_seconds=BUDGET_SECONDS),
-                seen_from(url),
+                seen_from(url, options),
                 read_only=read_only,
             )
         )

@@ -160,7 +160,7 @@ def publish(
         stored = upload(opened, made)
         read_back(url, options, stored.entry, features=features, trusted_types=trusted_types, signing=signing)
         first, reason = (
-            first_release(opened, stored, seen_from(url), "the first version")
+            first_release(opened, stored, seen_from(url, options), "the first version")
             if release is None
             else (False, "")
         )

@@ -203,7 +203,9 @@ def release_automatically(
                 True, False, f"entry {champion.number} put it in force meanwhile", checks, champion
             )
         store.allow(BUDGET_SECONDS)
-        if (why := _lost(to, log) or _stop(log, candidate.entry, checks)) is not None:
+        if (why := _lost(to, log)) is not None:
+            return Verdict(False, False, why, checks, champion)
+        if (why := _stop(log, candidate.entry, checks)) is not None:
             return Verdict(False, bool(champion and champion.hold), why, checks, champion)
         try:
             entry = next_entry(

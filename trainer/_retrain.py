@@ -64,7 +64,7 @@ def retrain(
         signing = find_signing()
         opened = signing.store(objects, budget_seconds=BUDGET_SECONDS)
         store_id = found_store(opened).id
-        seen = seen_from(url)
+        seen = seen_from(url, options)
         check_log(opened, read_log(opened, store_id, recipe.name, alias), seen)
         with lease(lambda: open_objects(url, options), store_id, recipe.name) as held:
             run = _Run(recipe, url, options, alias, opened, store_id, seen, held, on_step or _silent, signing)

@@ -48,10 +48,11 @@ class Writing:
 def writing(store: str | None, options: dict[str, Any] | None, *, releases: bool = True) -> Iterator[Writing]:
     """Give a store that exists, to write to; whether ``releases`` are written, which takes a key where it is signed."""
     url = choose_store(store, find_config())
-    objects = open_objects(url, choose_options(options))
+    chosen = choose_options(options)
+    objects = open_objects(url, chosen)
     try:
         opened = find_signing(reads_only=not releases).store(objects, budget_seconds=BUDGET_SECONDS)
-        yield Writing(opened, open_identity(opened, releases=releases).id, seen_from(url))
+        yield Writing(opened, open_identity(opened, releases=releases).id, seen_from(url, chosen))
     finally:
         objects.close()
 

@@ -17,8 +17,8 @@ MUTANTS = [
     (
         "f01",
         "mlshared/_refresh.py",
-        "        self._store_error = error\n        self._note(error, None)",
-        "        self._note(error, None)",
+        "        self._store_error = error\n        self._notes.failed(error, None, self.model.loaded)",
+        "        self._notes.failed(error, None, self.model.loaded)",
         f"{WIRE}f01_refused_or_reset[reset]",
     ),
     (
@@ -125,7 +125,7 @@ MUTANTS = [
         "f07",
         "mlshared/_alias_log.py",
         (
-            "            if not stored.signed:\n                self._check_again(store, raw, number)\n"
+            '            if stored.trust != "signed":\n                self._check_again(store, raw, number)\n'
             "            self._accept("
         ),
         "            self._accept(",
@@ -134,7 +134,7 @@ MUTANTS = [
     (
         "f07",
         "mlshared/_alias_log.py",
-        "                if not stored.signed:\n                    self._check_again(store, raw, number)\n",
+        '                if stored.trust != "signed":\n                    self._check_again(store, raw, number)\n',
         "",
         f"{BYTES}f07_any_flipped_bit_of_an_entry[cold-moto]",
     ),
@@ -245,7 +245,7 @@ MUTANTS = [
     ),
     (
         "f24",
-        "mlshared/_alias_log.py",
+        "mlshared/_looks.py",
         "return looks >= VOID_AFTER_LOOKS",
         "return False",
         f"{ELSEWHERE}[a manifest-moto]",

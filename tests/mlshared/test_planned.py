@@ -248,7 +248,7 @@ def test_a_plan_that_answers_single_rows_otherwise(client, monkeypatch):
         )
 
     monkeypatch.setattr("mlshared.plan._plan.specialise", wrongly)
-    with pytest.raises(ModelNotReady, match=r"predict_proba of single rows, row 0"):
+    with pytest.raises(ModelNotReady, match=r"predict_proba of single rows, row \d"):
         _ = client().model(NAME).current
 
 
