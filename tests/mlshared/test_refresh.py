@@ -16,7 +16,7 @@ from mlshared._refresh import decide
 from mlshared._target import Target
 from mlshared.errors import (
     AccessDenied,
-    ArtifactError,
+    EnvironmentMismatch,
     IntegrityError,
     NotPublished,
     SelfTestFailed,
@@ -244,7 +244,7 @@ def test_a_manifest_that_makes_no_sense(process, url, edit):
         },
     )
     release(url, 4)
-    with pytest.raises((ValueError, ArtifactError)):
+    with pytest.raises((ValueError, EnvironmentMismatch)):
         here.refresh()
     here.tick()
     assert here.version == 1
