@@ -7,6 +7,7 @@ on answering, and a valid entry that comes later is found.
 import contextlib
 import json
 import shutil
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from mlshared import Client, IntegrityError, ModelNotReady, NotPublished, Signat
 from mlshared._fingerprint import fingerprint
 from mlshared._looks import VOID_AFTER_LOOKS
 from mlshared._objects import open_objects
-from mlshared.manifest import Previous, to_bytes
+from mlshared.manifest import Features, Previous, to_bytes
 from mlshared.settings import make_settings
 from mlshared.store import IDENTITY_KEY, Store, release_key, version_key
 
@@ -313,6 +314,19 @@ def test_f24_unsigned_is_warned_of_once(shelf, tmp_path):
     ) as client:
         client.model(NAME).refresh()
     assert warnings() == []
+
+
+def test_nothing_that_a_manifest_names_is_imported(world, tmp_path, monkeypatch):
+    """Signed or not: a feature function is the app's to name, whatever a manifest says it expects."""
+    (tmp_path / "named_by_data.py").write_text("raise SystemExit('imported')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    named = Features(name="named_by_data:derive", sha256="0" * 64)
+    two = world.store.manifest(world.store_id, NAME, 2).entry
+    four = two.model_copy(update={"version": 4, "features": named})
+    world.store.objects.create(version_key(NAME, 4), sign(four, OURS), timeout=5)
+    with pytest.raises(ModelNotReady, match="named_by_data:derive"):
+        _ = world.client(OURS, ref=f"{NAME}@4").current
+    assert "named_by_data" not in sys.modules
 
 
 # -- f25 ----------------------------------------------------------------------------------------------------
