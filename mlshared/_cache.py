@@ -5,6 +5,7 @@
     <cache>/hashed/<sha256>                                which file of that blob was hashed, for mapping it
     <cache>/slots/<n>                                      who loads an estimator now
     <cache>/urls/<sha256 of url>                           which store lies at a URL
+    <cache>/stores/<id>/@signed                            whether that store says its entries are signed
     <cache>/stores/<id>/<model>/<alias>/<number>.json      remembered entries of an alias's log
     <cache>/stores/<id>/<model>/<alias>/quarantine/...     versions this host found unusable, and why
     <cache>/stores/<id>/<model>/<alias>/loading, deaths    loads under way, and those that ended their process
@@ -155,6 +156,15 @@ class Cache:
     def remember_store_id(self, url: str, store_id: str) -> None:
         """Remember which store lies at a URL; the first to say so wins, so ask `store_id` afterwards."""
         self._folder.record(_url_key(url), _checked(_STORE_ID, store_id).encode())
+
+    def store_is_signed(self, store_id: str) -> bool | None:
+        """Return whether a store said that its entries are signed when it was first seen; None if it was not."""
+        raw = self._folder.recorded(_signed_key(store_id))
+        return None if raw is None else raw == b"yes"
+
+    def remember_store_is_signed(self, store_id: str, *, signed: bool) -> None:
+        """Remember whether a store says that its entries are signed; what was said first stays."""
+        self._folder.record(_signed_key(store_id), b"yes" if signed else b"no")
 
     def log(self, store_id: str, model: str, alias: str) -> "CachedLog":
         """Return what is remembered of an alias's log; ``latest`` names what was seen without one.
@@ -353,6 +363,10 @@ def _used_key(sha256: str) -> str:
 
 def _url_key(url: str) -> str:
     return f"urls/{hashlib.sha256(url.encode()).hexdigest()}"
+
+
+def _signed_key(store_id: str) -> str:
+    return f"stores/{_checked(_STORE_ID, store_id)}/@signed"
 
 
 def _processes(store_id: str) -> str:

@@ -6,12 +6,15 @@
 The log of an alias is followed in `_alias_log`. Nothing here loads a model.
 """
 
-from mlshared._alias_log import AliasLog
+from dataclasses import replace
+
+from mlshared._alias_log import AliasLog, target_of
 from mlshared._cache import CachedLog
+from mlshared._keys import NO_KEYS, Trust
 from mlshared._looks import LOOK_AHEAD, Looks
 from mlshared._ref import Ref
 from mlshared._target import Follower, Target
-from mlshared.errors import ArtifactError, IntegrityError, NotPublished, UnsupportedFormat
+from mlshared.errors import ArtifactError, IntegrityError, NotPublished, SignatureError, UnsupportedFormat
 from mlshared.manifest import Manifest, Release, Stored
 from mlshared.store import Store, open_manifest
 
@@ -23,9 +26,11 @@ class Versions:
         store_id: The store's identity.
         ref: Which model, and ``version`` or ``latest``.
         cached: The host's memory of this model.
+        trust: Whose manifests are taken: no release names them, so their own signatures count.
     """
 
-    def __init__(self, store_id: str, ref: Ref, cached: CachedLog) -> None:
+    def __init__(self, store_id: str, ref: Ref, cached: CachedLog, *, trust: Trust = NO_KEYS) -> None:
+        self._trust = trust
         self._store_id = store_id
         self._ref = ref
         self._cached = cached
@@ -42,10 +47,10 @@ class Versions:
         if self.head is None:
             return ()
         earlier = [
-            Target(stored.entry.version, stored.sha256, cached_only=True)
+            Target(stored.entry.version, stored.sha256, cached_only=True, trust=stored.trust)
             for stored in reversed(self._earlier)
         ]
-        return (Target(self.head.entry.version, self.head.sha256), *earlier)
+        return (Target(self.head.entry.version, self.head.sha256, trust=self.head.trust), *earlier)
 
     def rescan(self) -> None:
         """Take the manifests that other processes of this host have found."""
@@ -125,7 +130,7 @@ class Versions:
             self._unremembered.append(stored)
 
     def _open(self, raw: bytes, number: int) -> Stored[Manifest]:
-        return open_manifest(raw, self._store_id, self._ref.model, number)
+        return open_manifest(raw, self._store_id, self._ref.model, number, self._trust)
 
 
 class Moment:
@@ -161,8 +166,7 @@ class Moment:
             stored = self._entry(store, self._left[-1])
             self._left.pop()  # not before it was read: what it raised may pass
             if stored is not None and stored.entry.created_at <= ref.at:
-                entry = stored.entry
-                self.targets = (Target(entry.version, entry.manifest_sha256, entry.created_at),)
+                self.targets = (replace(target_of(stored), fresh_until=None),)
                 return
         self._left = None
         raise NotPublished(f"no release of {ref.model}@{ref.alias} is as old as {ref}")
@@ -170,17 +174,17 @@ class Moment:
     def _entry(self, store: Store, number: int) -> Stored[Release] | None:
         try:
             return store.release(self._store_id, self._ref.model, self._ref.alias, number)
-        except IntegrityError:
+        except (IntegrityError, SignatureError):
             return None
 
     def remember(self) -> None:
         """Do nothing: a moment's answer is not shared."""
 
 
-def follow(store_id: str, ref: Ref, cached: CachedLog, *, floor: int = 1) -> Follower:
+def follow(store_id: str, ref: Ref, cached: CachedLog, *, floor: int = 1, trust: Trust = NO_KEYS) -> Follower:
     """Return what follows this kind of ref."""
     if ref.at is not None:
         return Moment(store_id, ref)
     if ref.version is not None or ref.latest:
-        return Versions(store_id, ref, cached)
-    return AliasLog(store_id, ref, cached, floor=floor)
+        return Versions(store_id, ref, cached, trust=trust)
+    return AliasLog(store_id, ref, cached, floor=floor, trust=trust)

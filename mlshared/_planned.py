@@ -27,10 +27,12 @@ class LazyEstimator:
 
     Args:
         wake: Has the refresh thread look at once, not at its next tick.
+        foreseen: Why it will not be loaded here, as far as that can be told beforehand.
     """
 
-    def __init__(self, wake: Callable[[], None]) -> None:
+    def __init__(self, wake: Callable[[], None], foreseen: Exception | None = None) -> None:
         self._wake = wake
+        self.foreseen = foreseen
         self.wanted = False
         self.predictor: Predictor | None = None
         self.problem: Exception | None = None

@@ -19,18 +19,19 @@ from functools import partial
 from typing import Final
 
 from mlshared._breath import giving_way
-from mlshared._features import source_sha256
+from mlshared._fingerprint import fingerprint
 from mlshared._following import follow
+from mlshared._freshness import Freshness
 from mlshared._house import House
-from mlshared._load import Host, fingerprint, wants_estimator
+from mlshared._load import Host, wants_estimator
 from mlshared._loader import Loaded, Loader
 from mlshared._native import sleep
 from mlshared._notes import Notes
+from mlshared._notices import edited, estimator_problem, untrusted
 from mlshared._ref import Ref
 from mlshared._status import Status
 from mlshared._target import Follower, Target
 from mlshared._verdicts import Verdicts, backoff
-from mlshared._version import ModelVersion
 from mlshared.errors import (
     ArtifactError,
     IntegrityError,
@@ -39,7 +40,7 @@ from mlshared.errors import (
     NotPublished,
     StorageError,
 )
-from mlshared.events import VersionLoaded, VersionQuarantined
+from mlshared.events import ReleaseOverdue, VersionLoaded, VersionQuarantined
 from mlshared.model import Model
 
 LOOK_SECONDS: Final = 10.0
@@ -89,10 +90,11 @@ class Refresher:
         # A bare name means the settings' own alias: logs of other aliases are numbered on their own.
         bare = settings.floors.get(ref.model, 1) if ref.alias == settings.alias else 1
         floor = settings.floors.get(f"{ref.model}@{ref.alias}", bare)
-        self._follower: Follower = follow(store_id, ref, self._log, floor=floor)
+        self._follower: Follower = follow(store_id, ref, self._log, floor=floor, trust=host.store.trust)
+        self._freshness = Freshness(refuses=settings.refuse_overdue)
         self._verdicts = Verdicts(
             self._log,
-            partial(fingerprint, model.features, settings.trusted_types),
+            partial(fingerprint, model.features, settings),
             apart=0.8 * settings.poll_interval or APART_SECONDS,
             tell=lambda version, reason: host.hook(VersionQuarantined(str(ref), version, reason)),
         )
@@ -136,14 +138,17 @@ class Refresher:
 
     def not_ready(self) -> ModelNotReady:
         """Return the error that says what was tried."""
-        tried = self._notes.tried or self._set_aside_because() or "still loading"
+        overdue = self._freshness.refusal(self._follower.targets)
+        tried = overdue or self._notes.tried or self._set_aside_because() or "still loading"
         return ModelNotReady(f"{self._ref} has no version that can serve yet: {tried}")
 
     def status(self) -> Status:
         """Return how the model is doing; reads, never asks."""
         version, error = self.model.loaded, self.last_error
         told = f"{type(error).__name__}: {error}" if error else self._set_aside_because()
+        overdue = self._freshness.is_over(self._follower.targets)
         good, bad = ("loading", "failed") if version is None else ("serving", "stale")
+        good = "overdue" if overdue else good
         return Status(
             ref=str(self._ref),
             state=good if told is None else bad,
@@ -155,6 +160,8 @@ class Refresher:
             quarantined=dict(self._verdicts.quarantined),
             ignored_fields=dict(version.schema.ignored) if version else {},
             cache_problem=self._host.cache.problem,
+            overdue=overdue,
+            estimator_problem=estimator_problem(version),
         )
 
     def _cycle(self, *, now: bool) -> None:
@@ -168,6 +175,7 @@ class Refresher:
         else:
             self._hear_of_looks()
         self._serve(now=now)
+        self._tell_overdue()
         if self._in_force(self._follower.targets[:1]):
             self._version_error = None
 
@@ -278,7 +286,7 @@ class Refresher:
 
     def _to_try(self) -> tuple[Target, ...]:
         loaded, targets = self.model.loaded, self._follower.targets
-        if self._in_force(targets):
+        if self._in_force(targets) or self._freshness.refusal(targets):
             return ()
         in_force = loaded.manifest_sha256 if loaded else None
         return decide(targets, in_force, self._verdicts.set_aside(targets))
@@ -308,9 +316,23 @@ class Refresher:
         self._notes.clear()
         self._follower.remember()
         self._house.keep(version)
-        self._notes.warn(_edited(version))
+        self._notes.warn(edited(version))
+        self._notes.warn(untrusted(version, self._host.settings))
         before = previous.version if previous else None
         self._host.hook(VersionLoaded(str(self._ref), version.version, before, seconds))
+
+    def _tell_overdue(self) -> None:
+        """Tell once that the release in force is older than it promised to become; refuse it, if so configured."""
+        targets, freshness = self._follower.targets, self._freshness
+        if freshness.falls_due(targets):
+            target = targets[0]
+            assert target.fresh_until is not None
+            serving = self.model.loaded is not None and not freshness.refuses
+            self._host.hook(
+                ReleaseOverdue(str(self._ref), target.version, target.fresh_until, serving=serving)
+            )
+        if freshness.refusal(targets) and self.model.loaded is not None:
+            self.model.swap(None)
 
     def _failed(self, target: Target, error: Exception) -> bool:
         """Note that a version could not be loaded; return whether it is quarantined for it."""
@@ -330,14 +352,3 @@ class Refresher:
             except (MlsharedError, OSError, MemoryError) as error:
                 reason = f"{type(error).__name__}: {error}"
                 self._notes.warn(f"tables go on being answered by the plan of {version.ref}: {reason}")
-
-
-def _edited(version: ModelVersion) -> str | None:
-    """Return a warning if the app's feature function is not the text the version was trained with."""
-    expected = version.manifest.features
-    if expected is None or version.features is None or source_sha256(version.features) == expected.sha256:
-        return None
-    return (
-        f"{version.ref} was trained with another text of {expected.name}; "
-        "on the golden rows both give the same values"
-    )

@@ -17,6 +17,7 @@ from dataclasses import asdict, replace
 from typing import Final
 
 from mlshared._cache import open_cache
+from mlshared._keys import Trust
 from mlshared._load import Host
 from mlshared._native import Flag, may_starve
 from mlshared._objects import open_objects
@@ -157,6 +158,7 @@ class Worker:
         self._poller = Poller(self._tick, self._close, name="mlshared-refresh")
         self._host: Host | None = None
         self._store_id: str | None = None
+        self._trust = Trust(signed_store=True)  # until it is known, nothing is accepted
         self._open_not_before = 0.0
         self._open_error: MlsharedError | None = None
         self._failed_opens = 0
@@ -286,12 +288,14 @@ class Worker:
             if time.monotonic() < self._open_not_before and self._open_error is not None:
                 raise self._open_error
             try:
-                self._store_id = _identify(self._host)
+                store_id = _identify(self._host)
+                self._trust, self._store_id = _trust(self._host, store_id), store_id
             except MlsharedError as error:
                 self._failed_opens, self._open_error = self._failed_opens + 1, error
                 longest = min(settings.poll_interval or math.inf, LONGEST_OPEN_BACKOFF_SECONDS)
                 self._open_not_before = time.monotonic() + backoff(self._failed_opens, longest)
                 raise
+        self._host.store.trust = self._trust  # of a storage opened again, too
         return self._host, self._store_id
 
     def _write_status(self) -> None:
@@ -314,6 +318,27 @@ class Worker:
             host.close()
 
 
+def _trust(host: Host, store_id: str) -> Trust:
+    """Return whose signatures count; without keys, nobody's in a store that says it is signed."""
+    settings = host.settings
+    if settings.trusted_keys:
+        with host.gate:  # libraries are imported
+            return Trust(settings.trusted_keys)
+    return Trust(signed_store=not settings.allow_unsigned and _is_signed(host, store_id))
+
+
+def _is_signed(host: Host, store_id: str) -> bool:
+    known = host.cache.store_is_signed(store_id)
+    if known is not None:
+        return known
+    host.store.allow(OPEN_SECONDS)
+    identity = host.store.identity()
+    if identity is None or identity.id != store_id:
+        return False  # a mirror of the entries alone; whose they are is checked with each
+    host.cache.remember_store_is_signed(store_id, signed=identity.signed)
+    return identity.signed
+
+
 def _identify(host: Host) -> str:
     """Return the store's id: as told, as remembered for its URL, or as it says itself, then remembered."""
     settings = host.settings
@@ -325,5 +350,6 @@ def _identify(host: Host) -> str:
     identity = host.store.identity()
     if identity is None:
         raise NotPublished(f"nothing has been published to {settings.store} yet")
+    host.cache.remember_store_is_signed(identity.id, signed=identity.signed)
     host.cache.remember_store_id(settings.store, identity.id)
     return identity.id

@@ -11,7 +11,6 @@ shelf           a store with a model in three versions, made once: .copy_to(fold
 import gc
 import importlib.util
 import os
-import shutil
 import sys
 import time
 import uuid
@@ -47,7 +46,7 @@ wire = _beside("wire.py")
 machine = _beside("machine.py")
 proxy = _beside("faults/proxy.py")
 make_shelf = _beside("shelf.py").make_shelf
-for _name in ("entries", "process"):
+for _name in ("entries", "signers", "process"):
     _beside(f"{_name}.py")
 
 
@@ -60,9 +59,9 @@ def _home_is_left_alone(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def _trainers_remember_nothing(_home_is_left_alone):
-    """Copies of the shelf are one store to a trainer, who would take each for another's remains."""
-    shutil.rmtree(Path(os.environ["XDG_CACHE_HOME"]) / "mlshared" / "trainers", ignore_errors=True)
+def _a_host_of_its_own(tmp_path_factory, monkeypatch):
+    """A trainer remembers how far a store's logs had come: copies of one store must not meet on one host."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("host")))
 
 
 @pytest.fixture(scope="session", autouse=True)

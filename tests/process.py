@@ -33,7 +33,8 @@ class Process:
 
     def __init__(self, url, cache, ref="cancer", **settings):
         self.events = []
-        self.settings = make_settings({"store": url, "cache_dir": cache, "poll_seconds": 0, **settings})
+        known = {"store": url, "cache_dir": cache, "poll_seconds": 0, "allow_unsigned": True}
+        self.settings = make_settings({**known, **settings})
         objects = open_objects(self.settings.store)
         cache = open_cache(self.settings.cache_dir, max_bytes=self.settings.cache_bytes)
         self.host = Host(self.settings, Store(objects), cache, self.events.append)

@@ -18,10 +18,11 @@ LAYERS = {
         _artifact _disk _remote _selftest manifest plan._bagging plan._basic plan._ensemble
         plan._expand plan._forest plan._labels plan._models plan._normal plan._points
         plan._row_scores plan._row_steps plan._targets plan._text plan._trees
-        _answers _bucket _folder _ref _schema plan._counts plan._elementwise plan._neighbours store
+        _keys
+        _answers _bucket _folder _policy _ref _schema plan._counts plan._elementwise plan._neighbours store
         _crashes _frames _objects _target plan._ops settings
         _cache
-        _alias_log _estimator _verdicts plan._program
+        _alias_log _estimator _fingerprint _freshness _verdicts plan._program
         _following plan._separable
         plan._row_cuts plan._row_number
         plan._row_blocks plan._row_columns plan._row_states plan._row_terms
@@ -32,7 +33,7 @@ LAYERS = {
         plan.__init__
         _version
         _planned model
-        _load _replaced
+        _load _notices _replaced
         _house _loader _notes
         _refresh
         _worker
@@ -49,13 +50,15 @@ LAYERS = {
         converters._ensembles converters._forests converters._layers converters._lightgbm
         converters._selection converters._several converters._wrappers converters._xgboost
         recipe
-        _fit config converters._adaboost converters._bagging
-        _evaluate _look _read_back _scaffold _writing converters.__init__
-        _collect _doctor _history _plan _recover _release
+        _fit _renewal config converters._adaboost converters._bagging
+        _evaluate _scaffold _signing converters.__init__
+        _keygen _look _plan _read_back _writing
+        _collect _doctor _history _recover _release
         _publish
-        _retrain
+        _carry _retrain
+        _verify
         _commands
-        _commands_alias _commands_look _commands_store
+        _commands_alias _commands_look _commands_store _commands_trust
         __init__ cli
     """,
 }

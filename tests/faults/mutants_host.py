@@ -94,8 +94,8 @@ MUTANTS = [
     ),
     (
         "f26",
-        "mlshared/_load.py",
-        "            _check_libraries(artifact.requires)\n    if not kinds",
+        "mlshared/_policy.py",
+        "            check_estimator(artifact, trust=trust, allow_joblib=allow_joblib)\n    if not kinds",
         "            pass\n    if not kinds",
         f"{HOST}test_f26_a_library_that_is_not_here",
     ),
@@ -115,9 +115,9 @@ MUTANTS = [
     ),
     (
         "f27",
-        "mlshared/_load.py",
-        "    facts += [sorted(trusted_types), source_sha256",
-        "    facts += [source_sha256",
+        "mlshared/_fingerprint.py",
+        "    facts += [sorted(settings.trusted_types), ",
+        "    facts += [",
         f"{HOST}test_f27_a_quarantine_outlives_the_process",
     ),
     (

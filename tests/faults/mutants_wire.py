@@ -125,7 +125,7 @@ MUTANTS = [
         "f07",
         "mlshared/_alias_log.py",
         (
-            "            if not stored.signed:\n                self._check_again(store, raw, number)\n"
+            '            if stored.trust != "signed":\n                self._check_again(store, raw, number)\n'
             "            self._accept("
         ),
         "            self._accept(",
@@ -134,7 +134,7 @@ MUTANTS = [
     (
         "f07",
         "mlshared/_alias_log.py",
-        "                if not stored.signed:\n                    self._check_again(store, raw, number)\n",
+        '                if stored.trust != "signed":\n                    self._check_again(store, raw, number)\n',
         "",
         f"{BYTES}f07_any_flipped_bit_of_an_entry[cold-moto]",
     ),
@@ -267,8 +267,8 @@ MUTANTS = [
         "except ValueError as error:",
         SIZES,
     ),
-    ("f30", "mlshared/_load.py", "if most is not None and artifact.size > most:", "if False:", SIZES),
-    ("f30", "mlshared/_load.py", "if artifact.size > memory:", "if False:", SIZES),
+    ("f30", "mlshared/_policy.py", "if most is not None and artifact.size > most:", "if False:", SIZES),
+    ("f30", "mlshared/_policy.py", "if artifact.size > memory:", "if False:", SIZES),
     (
         "f30",
         "mlshared/_load.py",
