@@ -618,7 +618,7 @@ def test_f37_a_reader_without_list_bucket(listless_s3, cache_dir):
     }
     events = Events()
     settings = {"cache_dir": cache_dir, "poll_seconds": 0, "hook": events, "storage_options": options}
-    with Client("s3://bucket/models", **settings) as client:
+    with Client("s3://bucket/models", allow_unsigned=True, **settings) as client:
         model = client.model(NAME)
         assert model.current.version == 1
         model.refresh()
