@@ -3,7 +3,6 @@
 import ast
 import json
 import re
-import uuid
 from fnmatch import fnmatchcase
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -123,7 +122,7 @@ def test_what_the_collector_does_over_the_wire_is_allowed(s3_wire, counting_prox
     assert [r for r in sent if not allows("collector", *done(r, s3_wire.bucket), r.headers)] == []
 
 
-BLOB = f"arn:aws:s3:::acme/models/flights/blobs/{uuid.uuid4().hex}/x"
+BLOB = f"arn:aws:s3:::acme/models/flights/blobs/{'0123456789abcdef' * 2}/x"
 ENTRY = "arn:aws:s3:::acme/models/flights/releases/production/0000000001.json"
 MANIFEST = "arn:aws:s3:::acme/models/flights/versions/0000000001.json"
 TOMBSTONE = "arn:aws:s3:::acme/models/flights/tombstones/0000000001.json"
