@@ -12,9 +12,13 @@ and say something else, and once accepted it stands for its number. Nothing here
 import hashlib
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Final
 
 from mlshared._cache import CachedLog
+from mlshared._keys import NO_KEYS, Trust
+from mlshared._looks import LOOK_AHEAD, Looks
 from mlshared._ref import Ref
 from mlshared._target import Target
 from mlshared.errors import (
@@ -22,14 +26,13 @@ from mlshared.errors import (
     ArtifactError,
     IntegrityError,
     NotPublished,
+    SignatureError,
     StorageError,
     UnsupportedFormat,
 )
 from mlshared.manifest import Release, Stored
 from mlshared.store import Store, open_release
 
-VOID_AFTER_LOOKS: Final = 3
-LOOK_AHEAD: Final = 16
 CONFIRM_SECONDS: Final = 600.0
 
 
@@ -48,6 +51,27 @@ def accepts(head: Stored[Release] | None, entry: Release) -> bool:
     return entry.prev.number > head.entry.number or entry.prev.sha256 == head.sha256 or entry.reset
 
 
+def target_of(stored: Stored[Release]) -> Target:
+    """Return the version an entry puts in force."""
+    entry = stored.entry
+    return Target(
+        entry.version,
+        entry.manifest_sha256,
+        entry.created_at,
+        trust=stored.trust,
+        fresh_until=_fresh_until(entry),
+    )
+
+
+def _fresh_until(entry: Release) -> datetime | None:
+    if entry.fresh_for_seconds is None:
+        return None
+    try:
+        return entry.created_at + timedelta(seconds=entry.fresh_for_seconds)
+    except OverflowError:
+        return None  # longer than calendars go
+
+
 class AliasLog:
     """Follows the release log of one alias.
 
@@ -56,6 +80,7 @@ class AliasLog:
         ref: Which model and alias.
         cached: The host's memory of this log.
         floor: Entries below this number are not accepted.
+        trust: Whose entries are.
         clock: Monotonic seconds.
     """
 
@@ -66,13 +91,15 @@ class AliasLog:
         cached: CachedLog,
         *,
         floor: int = 1,
+        trust: Trust = NO_KEYS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store_id = store_id
         self._ref = ref
         self._cached = cached
         self._floor = floor
-        self._looks: dict[int, tuple[str, int]] = {}
+        self._trust = trust
+        self._looks = Looks()
         self._unremembered: list[Stored[Release]] = []
         self._history: list[Stored[Release]] = []
         self._clock = clock
@@ -88,16 +115,15 @@ class AliasLog:
         if self.head is None:
             return ()
         entry = self.head.entry
-        found = {entry.manifest_sha256: Target(entry.version, entry.manifest_sha256, entry.created_at)}
+        named = target_of(self.head)
+        found = {named.manifest_sha256: named}
         if back := entry.fallback:
-            found.setdefault(
-                back.manifest_sha256, Target(back.version, back.manifest_sha256, entry.created_at)
-            )
+            fallback = replace(named, version=back.version, manifest_sha256=back.manifest_sha256)
+            found.setdefault(back.manifest_sha256, fallback)
         for earlier in reversed(self._history):
-            old = earlier.entry
-            if old.version not in entry.withdrawn:
-                target = Target(old.version, old.manifest_sha256, old.created_at, cached_only=True)
-                found.setdefault(old.manifest_sha256, target)
+            if earlier.entry.version not in entry.withdrawn:
+                old = replace(target_of(earlier), cached_only=True)
+                found.setdefault(old.manifest_sha256, old)
         return tuple(found.values())
 
     def rescan(self) -> None:
@@ -154,24 +180,19 @@ class AliasLog:
         except UnsupportedFormat as error:
             self.problem = error
             return False
-        except IntegrityError as error:
+        except (IntegrityError, SignatureError) as error:
             return self._is_void(raw, number, error)
         if accepts(self.head, stored.entry):
-            if not stored.signed:
+            if stored.trust != "signed":
                 self._check_again(store, raw, number)
             self._accept(stored, fresh=True)
             return True
         head = self.head.entry.number if self.head else 0
         return self._is_void(raw, number, IntegrityError(f"entry {number} does not follow entry {head}"))
 
-    def _is_void(self, raw: bytes, number: int, error: IntegrityError) -> bool:
-        # A bad object must not freeze the alias for ever, nor one bad answer of the network skip an entry.
-        sha256 = hashlib.sha256(raw).hexdigest()
-        seen, looks = self._looks.get(number, (sha256, 0))
-        looks = looks + 1 if seen == sha256 else 1
-        self._looks[number] = (sha256, looks)
+    def _is_void(self, raw: bytes, number: int, error: ArtifactError) -> bool:
         self.problem = error
-        return looks >= VOID_AFTER_LOOKS
+        return self._looks.is_void(number, raw)
 
     def _accept(self, stored: Stored[Release], *, fresh: bool = False) -> None:
         if not accepts(self.head, stored.entry) or stored.entry.number < self._floor:
@@ -216,7 +237,7 @@ class AliasLog:
                 continue
             try:
                 stored = self._open(raw, number)
-                if not stored.signed:
+                if stored.trust != "signed":
                     self._check_again(store, raw, number)
                 self._check_previous(store, stored.entry)
             except ArtifactError as error:
@@ -296,4 +317,4 @@ class AliasLog:
         self._confirmed = self._clock()
 
     def _open(self, raw: bytes, number: int) -> Stored[Release]:
-        return open_release(raw, self._store_id, self._ref.model, self._ref.alias, number)
+        return open_release(raw, self._store_id, self._ref.model, self._ref.alias, number, self._trust)

@@ -5,6 +5,8 @@
       versions   fitted with another minor release of scikit-learn: refused
       load       by skops, told to trust our list and the consumer's, never what the file lists
       content    nothing that compiled code trusts leads outside its arrays
+    load_estimator(data, "joblib", unpickle=True)
+      load       whatever code it holds runs: only for a signer who is trusted, and where the consumer says so
 
 Whether the bytes are the ones a manifest names was decided before (`_cache`, `store`); whether the answers
 are right is decided after (`_selftest`). No kind falls back to another.
@@ -14,6 +16,8 @@ import struct
 import zlib
 from collections.abc import Iterable
 from importlib import metadata
+from io import BytesIO
+from pickle import UnpicklingError
 from types import ModuleType
 from typing import Any, Final
 from zipfile import BadZipFile
@@ -25,7 +29,7 @@ from mlshared._skops_content import check_content
 from mlshared._skops_types import ALLOWED
 from mlshared.errors import EnvironmentMismatch, IntegrityError, UnsupportedFormat, UntrustedType
 
-ESTIMATOR_KINDS: Final = frozenset({"skops"})
+ESTIMATOR_KINDS: Final = frozenset({"skops", "joblib"})
 # What foreign code raises over what is malformed. Not OSError and MemoryError: they may pass.
 MALFORMED: Final = (
     *(ArithmeticError, AssertionError, AttributeError, BufferError, EOFError, LookupError, NameError),
@@ -34,13 +38,16 @@ MALFORMED: Final = (
 _MEND: Final = "pip install 'mlshared[sklearn]'"
 
 
-def load_estimator(data: bytes, kind: str = "skops", trusted_types: Iterable[str] = ()) -> Any:
+def load_estimator(
+    data: bytes, kind: str = "skops", trusted_types: Iterable[str] = (), *, unpickle: bool = False
+) -> Any:
     """Return the estimator in ``data``.
 
     Args:
         data: The artifact's bytes.
         kind: The artifact's kind.
         trusted_types: Exact full names the consumer trusts beyond this package's list.
+        unpickle: Whether code in a joblib file may run: its signer is trusted, and the consumer allows it.
 
     Raises:
         UnsupportedFormat: If ``kind`` is none this release loads.
@@ -52,6 +59,8 @@ def load_estimator(data: bytes, kind: str = "skops", trusted_types: Iterable[str
         raise UnsupportedFormat(
             f"estimators of kind {kind[:40]!r} are not read by this release: upgrade mlshared"
         )
+    if kind == "joblib":
+        return _unpickled(data, allowed=unpickle)
     trusted = frozenset([trusted_types] if isinstance(trusted_types, str) else trusted_types)
     found = audit(data, trusted)
     if found.refused:
@@ -73,6 +82,19 @@ def load_estimator(data: bytes, kind: str = "skops", trusted_types: Iterable[str
     except MALFORMED as error:
         raise IntegrityError(f"the estimator is malformed: {str(error)[:200]}") from error
     return estimator
+
+
+def _unpickled(data: bytes, *, allowed: bool) -> Any:
+    if not allowed:
+        raise UntrustedType("the estimator is a joblib file, which can run any code: not allowed here")
+    try:
+        import joblib  # noqa: PLC0415 - heavy and optional
+
+        return joblib.load(BytesIO(data))
+    except (ImportError, AttributeError) as error:
+        raise EnvironmentMismatch(f"the estimator cannot be loaded here: {error}; {_MEND}") from error
+    except (UnpicklingError, *MALFORMED) as error:
+        raise IntegrityError(f"the estimator cannot be loaded: {str(error)[:200]}") from error
 
 
 def skops_refuses(data: bytes, trusted_types: Iterable[str] = ()) -> dict[str, str]:

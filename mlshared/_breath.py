@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+from mlshared._native import sleep
+
 PIECE_SECONDS: Final = 0.00005
 BREATH_SECONDS: Final = 0.001
 
@@ -40,7 +42,7 @@ _here: Final = _Local()
 
 @contextmanager
 def giving_way(
-    *, piece_seconds: float = PIECE_SECONDS, rest: Callable[[float], Any] = time.sleep
+    *, piece_seconds: float = PIECE_SECONDS, rest: Callable[[float], Any] = sleep
 ) -> Iterator[None]:
     """Within, `breathe` lets other threads run; for this thread only.
 

@@ -3,9 +3,12 @@
     <cache>/blobs/<sha256>                                 artifacts and manifests, by content
     <cache>/used/<sha256>                                  when a process last used that blob
     <cache>/hashed/<sha256>                                which file of that blob was hashed, for mapping it
+    <cache>/slots/<n>                                      who loads an estimator now
     <cache>/urls/<sha256 of url>                           which store lies at a URL
+    <cache>/stores/<id>/@signed                            whether that store says its entries are signed
     <cache>/stores/<id>/<model>/<alias>/<number>.json      remembered entries of an alias's log
     <cache>/stores/<id>/<model>/<alias>/quarantine/...     versions this host found unusable, and why
+    <cache>/stores/<id>/<model>/<alias>/loading, deaths    loads under way, and those that ended their process
     <cache>/stores/<id>/<model>/<alias>/checked, lock      when the store was last asked, and who asks now
     <cache>/stores/<id>/<model>/@versions/<number>.json    manifests found by number
     <cache>/stores/<id>/processes/<pid>.json               each process's status
@@ -19,14 +22,16 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from mlshared._crashes import Crashes
 from mlshared._disk import Write, refusal
 from mlshared._envelope import MAX_ENTRY_BYTES
 from mlshared._folder import Folder, Kept
+from mlshared._process import lives, started
 from mlshared.manifest import RESERVED_ALIASES, check_alias, check_model_name
 
 IN_USE_SECONDS: Final = 3600.0
@@ -132,6 +137,16 @@ class Cache:
             self._folder.forget(f"blobs/{sha256}")
         self._folder.retry()
 
+    @contextmanager
+    def load_slot(self) -> Iterator[bool]:
+        """Hold one of the host's slots for loading estimators; False if all are taken. It never waits.
+
+        One for each four processors, and at least one: what many processes load at once must fit into memory.
+        """
+        with ExitStack() as held:
+            slots = max(1, (os.cpu_count() or 1) // 4)
+            yield any(held.enter_context(self._folder.lock(f"slots/{n}")) for n in range(slots))
+
     def store_id(self, url: str) -> str | None:
         """Return the id of the store that was first seen at a URL, or None."""
         raw = self._folder.recorded(_url_key(url))
@@ -141,6 +156,15 @@ class Cache:
     def remember_store_id(self, url: str, store_id: str) -> None:
         """Remember which store lies at a URL; the first to say so wins, so ask `store_id` afterwards."""
         self._folder.record(_url_key(url), _checked(_STORE_ID, store_id).encode())
+
+    def store_is_signed(self, store_id: str) -> bool | None:
+        """Return whether a store said that its entries are signed when it was first seen; None if it was not."""
+        raw = self._folder.recorded(_signed_key(store_id))
+        return None if raw is None else raw == b"yes"
+
+    def remember_store_is_signed(self, store_id: str, *, signed: bool) -> None:
+        """Remember whether a store says that its entries are signed; what was said first stays."""
+        self._folder.record(_signed_key(store_id), b"yes" if signed else b"no")
 
     def log(self, store_id: str, model: str, alias: str) -> "CachedLog":
         """Return what is remembered of an alias's log; ``latest`` names what was seen without one.
@@ -159,7 +183,7 @@ class Cache:
             pid: The process.
             status: JSON-able; what is not is written as text.
         """
-        document = {"started": _started(pid), "status": dict(status)}
+        document = {"started": started(pid), "status": dict(status)}
         self._folder.replace(
             f"{_processes(store_id)}/{pid}.json",
             json.dumps(document, default=str, separators=(",", ":")).encode(),
@@ -197,6 +221,7 @@ class CachedLog:
     def __init__(self, folder: Folder, store_id: str, model: str, alias: str) -> None:
         self._folder = folder
         self._here = f"stores/{store_id}/{model}/{alias}"
+        self.crashes = Crashes(folder, self._here)
         # No alias can be called so.
         self._versions = f"stores/{store_id}/{model}/@versions"
 
@@ -316,30 +341,10 @@ def _idle(file: Kept) -> float:
 def _living_status(pid: int, raw: bytes) -> dict[str, Any] | None:
     try:
         document = json.loads(raw)
-        started, status = document["started"], document["status"]
+        since, status = document["started"], document["status"]
     except (ValueError, KeyError, TypeError):
         return None
-    alive = _lives(pid) and _started(pid) == started
-    return status if alive and isinstance(status, dict) else None
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:
-        return True  # it lives, and is another user's
-    return True
-
-
-def _started(pid: int) -> str:
-    """Return when a process started, in the kernel's ticks, so that a reused id is seen; "" if not told."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return fields[19]  # starttime; source: proc_pid_stat(5), counted from the state, its third field
+    return status if isinstance(status, dict) and lives(pid, since) else None
 
 
 def _checked(pattern: re.Pattern[str], text: str) -> str:
@@ -358,6 +363,10 @@ def _used_key(sha256: str) -> str:
 
 def _url_key(url: str) -> str:
     return f"urls/{hashlib.sha256(url.encode()).hexdigest()}"
+
+
+def _signed_key(store_id: str) -> str:
+    return f"stores/{_checked(_STORE_ID, store_id)}/@signed"
 
 
 def _processes(store_id: str) -> str:

@@ -12,6 +12,7 @@ Trouble is an `OSError` here; what to do about it is decided in `_folder`.
 """
 
 import errno
+import fcntl
 import mmap
 import os
 import re
@@ -233,6 +234,21 @@ def file_age(path: Path) -> float | None:
     if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
         return None
     return time.time() - found.st_mtime
+
+
+def is_locked(path: Path) -> bool:
+    """Return whether a process holds the lock of a file; True where that cannot be told."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def sweep(root: Path) -> None:

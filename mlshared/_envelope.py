@@ -1,27 +1,50 @@
 """The envelope every entry of a store travels in: DSSE, strict JSON inside.
 
-    bytes -> open_envelope() -> Opened(payload, kind, signed, sha256)
+    bytes -> unwrap() -> Closed(body, signatures) -> a check of the signatures -> Opened(payload, ...)
 
 Source: https://github.com/secure-systems-lab/dsse/blob/master/envelope.md
 
 A signed and an unsigned entry have different payload types, so a signed one cannot be turned into an
-unsigned one by dropping its signatures, nor the other way round. This module does not check signatures
-and does not know what a payload says.
+unsigned one by dropping its signatures, nor the other way round. Whoever checks signatures does so before the
+payload is parsed, and is not known here; nor is what a payload says.
 """
 
 import base64
 import binascii
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from mlshared.errors import IntegrityError
 
 MAX_ENTRY_BYTES: Final = 1024 * 1024
+MAX_SIGNATURES: Final = 16
 _TYPE_PREFIX: Final = "application/vnd.mlshared."
 _SIGNED_SUFFIX: Final = "+json"
 _UNSIGNED_SUFFIX: Final = "+json;unsigned"
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """An envelope whose payload nobody has looked into yet.
+
+    Attributes:
+        kind: What its payload type says it is: ``manifest``, ``release``, ``lease``, ...
+        payload_type: In full; a signature covers it.
+        body: The payload's bytes.
+        signatures: As they came, at most `MAX_SIGNATURES`.
+        signed: Whether it claims to be signed; says nothing about who signed it.
+        sha256: Of the whole envelope, as other entries name it.
+    """
+
+    kind: str
+    payload_type: str
+    body: bytes
+    signatures: tuple[Any, ...]
+    signed: bool
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +64,35 @@ class Opened:
     sha256: str
 
 
-def seal(payload: dict[str, Any], kind: str) -> bytes:
-    """Return the unsigned envelope of ``payload``, at most 1 MiB."""
-    body = json.dumps(payload, allow_nan=False, separators=(",", ":"), sort_keys=True).encode()
+def payload_type(kind: str, *, signed: bool) -> str:
+    """Return the payload type of an entry, in full."""
+    return f"{_TYPE_PREFIX}{kind}{_SIGNED_SUFFIX if signed else _UNSIGNED_SUFFIX}"
+
+
+def body_of(payload: dict[str, Any]) -> bytes:
+    """Return the bytes that stand for a payload, and that a signature covers."""
+    return json.dumps(payload, allow_nan=False, separators=(",", ":"), sort_keys=True).encode()
+
+
+def seal(
+    payload: dict[str, Any], kind: str, sign: Callable[[bytes, str], Mapping[str, bytes]] | None = None
+) -> bytes:
+    """Return the envelope of ``payload``, at most 1 MiB.
+
+    Args:
+        payload: JSON-able.
+        kind: What it is.
+        sign: Returns the signatures of a body of a payload type, by key id. None: it says it is unsigned.
+    """
+    body, kind_in_full = body_of(payload), payload_type(kind, signed=sign is not None)
+    signatures = {} if sign is None else sign(body, kind_in_full)
     envelope = {
         "payload": base64.b64encode(body).decode("ascii"),
-        "payloadType": f"{_TYPE_PREFIX}{kind}{_UNSIGNED_SUFFIX}",
-        "signatures": [],
+        "payloadType": kind_in_full,
+        "signatures": [
+            {"keyid": keyid, "sig": base64.b64encode(signature).decode("ascii")}
+            for keyid, signature in signatures.items()
+        ],
     }
     sealed = json.dumps(envelope, separators=(",", ":")).encode()
     if len(sealed) > MAX_ENTRY_BYTES:
@@ -56,8 +101,42 @@ def seal(payload: dict[str, Any], kind: str) -> bytes:
     return sealed
 
 
+def unwrap(data: bytes, kind: str) -> Closed:
+    """Return the envelope in these bytes, its payload unread.
+
+    Args:
+        data: The stored bytes.
+        kind: The payload type expected at this place.
+
+    Raises:
+        IntegrityError: If it is no envelope, or not of ``kind``.
+    """
+    envelope = strict_json(data)
+    found, payload, signatures = (envelope.get(key) for key in ("payloadType", "payload", "signatures"))
+    if not isinstance(found, str) or not isinstance(payload, str) or not isinstance(signatures, list):
+        raise IntegrityError("not an entry: payloadType, payload or signatures is missing")
+    if found not in {payload_type(kind, signed=False), payload_type(kind, signed=True)}:
+        raise IntegrityError(f"payload type is {found[:80]!r}, not a {kind}")
+    signed = found == payload_type(kind, signed=True)
+    if signed != bool(signatures):
+        raise IntegrityError("signatures do not match the payload type")
+    if len(signatures) > MAX_SIGNATURES:
+        raise IntegrityError(f"{len(signatures):,} signatures; entries hold at most {MAX_SIGNATURES}")
+    body = decode_base64(payload, "payload")
+    return Closed(kind, found, body, tuple(signatures), signed, hashlib.sha256(data).hexdigest())
+
+
+def open_closed(closed: Closed) -> Opened:
+    """Return what an envelope holds, once its signatures have been looked at.
+
+    Raises:
+        IntegrityError: If the payload is not strict JSON.
+    """
+    return Opened(strict_json(closed.body), closed.kind, closed.signed, closed.sha256)
+
+
 def open_envelope(data: bytes, kind: str) -> Opened:
-    """Return what the envelope holds.
+    """Return what the envelope holds, whoever signed it.
 
     Args:
         data: The stored bytes.
@@ -66,25 +145,22 @@ def open_envelope(data: bytes, kind: str) -> Opened:
     Raises:
         IntegrityError: If it is no envelope, not of ``kind``, or not strict JSON.
     """
-    envelope = strict_json(data)
-    payload_type, payload, signatures = (
-        envelope.get(key) for key in ("payloadType", "payload", "signatures")
-    )
-    if not isinstance(payload_type, str) or not isinstance(payload, str) or not isinstance(signatures, list):
-        raise IntegrityError("not an entry: payloadType, payload or signatures is missing")
-    if payload_type == f"{_TYPE_PREFIX}{kind}{_UNSIGNED_SUFFIX}":
-        signed = False
-    elif payload_type == f"{_TYPE_PREFIX}{kind}{_SIGNED_SUFFIX}":
-        signed = True
-    else:
-        raise IntegrityError(f"payload type is {payload_type[:80]!r}, not a {kind}")
-    if signed != bool(signatures):
-        raise IntegrityError("signatures do not match the payload type")
+    return open_closed(unwrap(data, kind))
+
+
+def decode_base64(text: str, what: str) -> bytes:
+    """Return the bytes in a base64 text, which is the only text that stands for them.
+
+    Raises:
+        IntegrityError: If it is another; spare bits would let an entry change without a change of meaning.
+    """
     try:
-        body = base64.b64decode(payload, validate=True)
+        data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise IntegrityError(f"payload is not base64: {error}") from error
-    return Opened(strict_json(body), kind, signed, hashlib.sha256(data).hexdigest())
+        raise IntegrityError(f"{what} is not base64: {error}") from error
+    if base64.b64encode(data).decode("ascii") != text:
+        raise IntegrityError(f"{what} is not base64 as it is written")
+    return data
 
 
 def strict_json(data: bytes) -> dict[str, Any]:

@@ -5,6 +5,7 @@ is brought to them. One row is answered with one OpenMP thread: a parallel regio
 busy process was seen to take half a second.
 """
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
@@ -18,7 +19,8 @@ Row = dict[str, Any]
 
 # How scikit-learn refuses rows. IndexError: CategoricalNB looks a category up by its number.
 REFUSALS: Final = (ValueError, OverflowError, IndexError)
-_forked = False
+# A process with another id was forked from the one that imported this.
+_IMPORTED_IN: Final = os.getpid()
 
 
 class EstimatorPredictor:
@@ -45,7 +47,7 @@ class EstimatorPredictor:
 
     def table(self, method: str, table: Any) -> Any:
         """Return the estimator's own answer to a user's table, checked first."""
-        with self._one_thread() if _forked else nullcontext():
+        with self._one_thread() if is_forked() else nullcontext():
             return self._ask(method, _frames.table(table, self._schema))
 
     def _ask(self, method: str, x: Any) -> Any:
@@ -61,13 +63,13 @@ class EstimatorPredictor:
         return self._threads.limit(limits=1, user_api="openmp") if self._threads else nullcontext()
 
 
-def after_fork() -> None:
-    """Answer tables with one OpenMP thread, too, from here on: in a forked child.
+def is_forked() -> bool:
+    """Return whether tables, too, are answered with one OpenMP thread: in a forked child.
 
-    The threads of GNU's OpenMP do not survive a fork, and a parallel region waits for them for ever.
+    The threads of GNU's OpenMP do not survive a fork, and a parallel region waits for them for ever. Told by the
+    process's id, as not every web server that forks runs Python's hooks.
     """
-    global _forked  # noqa: PLW0603 - holds for the process
-    _forked = True
+    return os.getpid() != _IMPORTED_IN
 
 
 def _thread_limiter() -> Any:

@@ -27,6 +27,7 @@ from mlshared._disk import (
     Write,
     file_age,
     fill_file,
+    is_locked,
     make_folders,
     map_file,
     probe,
@@ -252,6 +253,10 @@ class Folder:
             if lock is not None and os.getpid() == owner:
                 with suppress(OSError):
                     lock.release()
+
+    def locked(self, key: str) -> bool:
+        """Return whether a process of this host holds a lock; True where that cannot be told. It makes no file."""
+        return self._root is None or is_locked(self._root / key)
 
     def _acquire(self, key: str) -> tuple[FileLock | None, bool]:
         if self._root is None:

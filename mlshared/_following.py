@@ -6,12 +6,16 @@
 The log of an alias is followed in `_alias_log`. Nothing here loads a model.
 """
 
-from mlshared._alias_log import AliasLog
+from dataclasses import replace
+
+from mlshared._alias_log import AliasLog, target_of
 from mlshared._cache import CachedLog
+from mlshared._keys import NO_KEYS, Trust
+from mlshared._looks import LOOK_AHEAD, Looks
 from mlshared._ref import Ref
 from mlshared._target import Follower, Target
-from mlshared.errors import ArtifactError, IntegrityError, NotPublished
-from mlshared.manifest import Manifest, Stored
+from mlshared.errors import ArtifactError, IntegrityError, NotPublished, SignatureError, UnsupportedFormat
+from mlshared.manifest import Manifest, Release, Stored
 from mlshared.store import Store, open_manifest
 
 
@@ -22,23 +26,31 @@ class Versions:
         store_id: The store's identity.
         ref: Which model, and ``version`` or ``latest``.
         cached: The host's memory of this model.
+        trust: Whose manifests are taken: no release names them, so their own signatures count.
     """
 
-    def __init__(self, store_id: str, ref: Ref, cached: CachedLog) -> None:
+    def __init__(self, store_id: str, ref: Ref, cached: CachedLog, *, trust: Trust = NO_KEYS) -> None:
+        self._trust = trust
         self._store_id = store_id
         self._ref = ref
         self._cached = cached
-        self._unremembered: Stored[Manifest] | None = None
+        self._unremembered: list[Stored[Manifest]] = []
+        self._earlier: list[Stored[Manifest]] = []
+        self._looks = Looks()
         self.head: Stored[Manifest] | None = None
         self.warning: str | None = None
         self.problem: Exception | None = None
 
     @property
     def targets(self) -> tuple[Target, ...]:
-        """The one version, if it has been seen."""
+        """The one version, if it has been seen; then those this host took for the highest before."""
         if self.head is None:
             return ()
-        return (Target(self.head.entry.version, self.head.sha256),)
+        earlier = [
+            Target(stored.entry.version, stored.sha256, cached_only=True, trust=stored.trust)
+            for stored in reversed(self._earlier)
+        ]
+        return (Target(self.head.entry.version, self.head.sha256, trust=self.head.trust), *earlier)
 
     def rescan(self) -> None:
         """Take the manifests that other processes of this host have found."""
@@ -52,42 +64,80 @@ class Versions:
             if raw is None:
                 continue
             try:
-                self.head = open_manifest(raw, self._store_id, self._ref.model, number)
+                self._take(self._open(raw, number))
             except ArtifactError:
                 continue
 
     def look(self, store: Store) -> None:
         """Ask for the pinned manifest if it is not known, or for the ones after the highest known."""
+        self.problem = None
         if self._ref.version is not None:
             if self.head is None:
-                self._take(store, self._ref.version)
-            return
-        if self.head is None:
-            for number in store.versions(self._ref.model)[-1:]:
-                self._take(store, number)
-        while self.head is not None and self._take(store, self.head.entry.version + 1):
-            pass
+                self._find(store, self._ref.version)
+        elif self.head is None:
+            self._find_highest(store)
+        else:
+            self._ask_on(store)
 
     def remember(self) -> None:
-        """Write the manifest to the cache."""
-        stored, self._unremembered = self._unremembered, None
-        if stored is None:
-            return
-        self._cached.remember_version(stored.entry.version, stored.raw)
-        if self._ref.latest:
-            self._cached.remember(stored.entry.version, stored.raw)
+        """Write the manifests to the cache, lowest first."""
+        for stored in self._unremembered:
+            self._cached.remember_version(stored.entry.version, stored.raw)
+            if self._ref.latest:
+                self._cached.remember(stored.entry.version, stored.raw)
+        self._unremembered.clear()
 
-    def _take(self, store: Store, number: int) -> bool:
+    def _find(self, store: Store, number: int) -> None:
         stored = store.manifest(self._store_id, self._ref.model, number)
-        if stored is not None:
-            self.head = self._unremembered = stored
-        elif self.head is None:
+        if stored is None:
             raise NotPublished(f"the store has no {self._ref}: 'trainer list' shows what it has")
-        return stored is not None
+        self._take(stored, fresh=True)
+
+    def _find_highest(self, store: Store) -> None:
+        """Take the highest manifest that can be read."""
+        for number in reversed(store.versions(self._ref.model)):
+            try:
+                return self._find(store, number)
+            except (ArtifactError, NotPublished) as error:
+                self.problem = error
+        if self.problem is not None:
+            raise self.problem
+        raise NotPublished(f"the store has no version of {self._ref.model}: publish one first")
+
+    def _ask_on(self, store: Store) -> None:
+        """Take what follows the highest known, one after the other, and pass by what is void."""
+        assert self.head is not None
+        number = self.head.entry.version + 1
+        while number <= self.head.entry.version + LOOK_AHEAD:
+            raw = store.manifest_bytes(self._ref.model, number)
+            if raw is None:
+                return
+            try:
+                self._take(self._open(raw, number), fresh=True)
+            except ArtifactError as error:
+                self.problem = error
+                # A newer format is no verdict: a release of this package that reads it may come any day.
+                if isinstance(error, UnsupportedFormat) or not self._looks.is_void(number, raw):
+                    return
+            number += 1
+
+    def _take(self, stored: Stored[Manifest], *, fresh: bool = False) -> None:
+        if self.head is not None:
+            self._earlier = [*self._earlier, self.head][-LOOK_AHEAD:]
+        self.head, self.problem = stored, None
+        self._looks.clear()
+        if fresh:
+            self._unremembered.append(stored)
+
+    def _open(self, raw: bytes, number: int) -> Stored[Manifest]:
+        return open_manifest(raw, self._store_id, self._ref.model, number, self._trust)
 
 
 class Moment:
     """What an alias stood for at a moment in the past; looked up once, for audits.
+
+    The log is walked down from its end. No bisection: entries are ordered by number, their times are what the
+    clocks of their writers said, and need not rise. A log too long for one look is gone on with at the next.
 
     Args:
         store_id: The store's identity.
@@ -100,6 +150,7 @@ class Moment:
         self.warning: str | None = None
         self.problem: Exception | None = None
         self.targets: tuple[Target, ...] = ()
+        self._left: list[int] | None = None
 
     def rescan(self) -> None:
         """Do nothing: the past is asked of the store."""
@@ -109,25 +160,31 @@ class Moment:
         ref = self._ref
         if self.targets or ref.at is None:
             return
-        for number in reversed(store.releases(ref.model, ref.alias)):
-            try:
-                stored = store.release(self._store_id, ref.model, ref.alias, number)
-            except IntegrityError:
-                continue
+        if self._left is None:
+            self._left = store.releases(ref.model, ref.alias)
+        while self._left:
+            stored = self._entry(store, self._left[-1])
+            self._left.pop()  # not before it was read: what it raised may pass
             if stored is not None and stored.entry.created_at <= ref.at:
-                entry = stored.entry
-                self.targets = (Target(entry.version, entry.manifest_sha256, entry.created_at),)
+                self.targets = (replace(target_of(stored), fresh_until=None),)
                 return
+        self._left = None
         raise NotPublished(f"no release of {ref.model}@{ref.alias} is as old as {ref}")
+
+    def _entry(self, store: Store, number: int) -> Stored[Release] | None:
+        try:
+            return store.release(self._store_id, self._ref.model, self._ref.alias, number)
+        except (IntegrityError, SignatureError):
+            return None
 
     def remember(self) -> None:
         """Do nothing: a moment's answer is not shared."""
 
 
-def follow(store_id: str, ref: Ref, cached: CachedLog, *, floor: int = 1) -> Follower:
+def follow(store_id: str, ref: Ref, cached: CachedLog, *, floor: int = 1, trust: Trust = NO_KEYS) -> Follower:
     """Return what follows this kind of ref."""
     if ref.at is not None:
         return Moment(store_id, ref)
     if ref.version is not None or ref.latest:
-        return Versions(store_id, ref, cached)
-    return AliasLog(store_id, ref, cached, floor=floor)
+        return Versions(store_id, ref, cached, trust=trust)
+    return AliasLog(store_id, ref, cached, floor=floor, trust=trust)

@@ -9,11 +9,9 @@ process loads and self-tests for itself.
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from importlib import metadata
 from typing import Any, Final
 
 from mlshared import _artifact, _selftest
@@ -21,13 +19,12 @@ from mlshared._breath import breathe
 from mlshared._cache import Cache
 from mlshared._envelope import MAX_ENTRY_BYTES
 from mlshared._estimator import EstimatorPredictor, set_one_job
-from mlshared._features import source_sha256
 from mlshared._planned import LazyEstimator, PlanPredictor
+from mlshared._policy import check_estimator, check_policy, estimator_problem, kinds_to_fetch
 from mlshared._schema import Schema
 from mlshared._target import Target
 from mlshared._version import ModelVersion, RowFunction
 from mlshared.errors import (
-    EnvironmentMismatch,
     FeatureSkew,
     IntegrityError,
     MlsharedError,
@@ -35,18 +32,15 @@ from mlshared.errors import (
     UnsupportedFormat,
 )
 from mlshared.events import Hook
-from mlshared.manifest import Artifact, Manifest, Stored
+from mlshared.manifest import Artifact, Manifest, Stored, Trusted
 from mlshared.plan import Plan, load_plan
 from mlshared.settings import Settings
 from mlshared.store import Store, open_manifest
 
-KNOWN_KINDS: Final = _artifact.ESTIMATOR_KINDS | {"plan", "golden", "categories"}
 TEXTS: Final = frozenset({"category", "text"})
 PLAN_TOLERANCE: Final = 1e-9
 MAPPED_FROM_BYTES: Final = 16 * 1024 * 1024
 ESTIMATOR_TOLERANCE: Final = 1e-6
-# What is JSON takes many times its size in memory.
-MOST_BYTES: Final = {"golden": MAX_ENTRY_BYTES, "categories": 32 * 1024 * 1024}
 SLOWEST_BYTES_PER_SECOND: Final = 1e6
 MANIFEST_SECONDS: Final = 10.0
 
@@ -99,42 +93,11 @@ def fetch(host: Host, store_id: str, model: str, target: Target) -> Bundle:
         IntegrityError: If the store holds other bytes than were named, twice.
         ArtifactError: If policy refuses the version.
     """
-    stored = _manifest(host, store_id, model, target)
-    check_policy(stored.entry)
-    wanted = [a for a in stored.entry.artifacts if a.kind in _kinds(stored.entry)]
+    stored = read_manifest(host, store_id, model, target)
+    check_policy(stored.entry, trust=target.trust, allow_joblib=host.settings.allow_joblib)
+    wanted = [a for a in stored.entry.artifacts if a.kind in kinds_to_fetch(stored.entry)]
     blobs = {a.kind: _bytes(host, stored.entry, a, cached_only=target.cached_only) for a in wanted}
     return Bundle(stored, blobs)
-
-
-def check_policy(manifest: Manifest) -> None:
-    """Refuse a version this process could not use, before anything is downloaded.
-
-    Raises:
-        UnsupportedFormat: If it needs a kind of artifact that is not known here.
-        EnvironmentMismatch: If its estimator needs a library that is absent, or another minor release of
-            scikit-learn; if it is larger than this host's memory.
-        IntegrityError: If a blob is larger than its kind may be.
-    """
-    kinds = _kinds(manifest)
-    for artifact in manifest.artifacts:
-        if artifact.kind in kinds:
-            _check_size(artifact)
-        if artifact.required and artifact.kind not in KNOWN_KINDS:
-            raise UnsupportedFormat(f"needs an artifact of kind {artifact.kind[:40]!r}: upgrade mlshared")
-        if artifact.kind in _artifact.ESTIMATOR_KINDS and "plan" not in kinds:
-            _check_libraries(artifact.requires)
-    if not kinds & (_artifact.ESTIMATOR_KINDS | {"plan"}):
-        raise UnsupportedFormat("has no artifact that this release can predict with: upgrade mlshared")
-
-
-def _check_size(artifact: Artifact) -> None:
-    what = f"its {artifact.kind} takes {artifact.size:,} bytes"
-    most = MOST_BYTES.get(artifact.kind)
-    if most is not None and artifact.size > most:
-        raise IntegrityError(f"{what}, and may have {most:,}")
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if artifact.size > memory:
-        raise EnvironmentMismatch(f"{what}, and this host has {memory:,} of memory")
 
 
 def assemble(bundle: Bundle, target: Target, *, features: RowFunction | None, host: Host) -> ModelVersion:
@@ -151,13 +114,13 @@ def assemble(bundle: Bundle, target: Target, *, features: RowFunction | None, ho
         )
     schema = Schema(manifest.fields, manifest.input, _categories(bundle.blobs))
     breathe()
-    predictor = _predictor(bundle, schema, host)
+    predictor = _predictor(bundle, schema, host, target.trust)
     breathe()
     version = ModelVersion(
         manifest=manifest,
         manifest_sha256=bundle.stored.sha256,
         released_at=target.released_at,
-        trust="unverified" if bundle.stored.signed else "unsigned",
+        trust=target.trust,
         schema=schema,
         predictor=predictor,
         plan=predictor.plan if isinstance(predictor, PlanPredictor) else None,
@@ -166,10 +129,19 @@ def assemble(bundle: Bundle, target: Target, *, features: RowFunction | None, ho
     golden = _golden(bundle.blobs)
     if features is not None and manifest.features is not None:
         _selftest.check_features(version.checked, golden)
+    check_golden(version, golden)
+    return version
+
+
+def check_golden(version: ModelVersion, golden: bytes) -> None:
+    """Self-test a version: its answers to tables and, with a plan, to single rows.
+
+    Raises:
+        ArtifactError: If it answers otherwise than it did at publish.
+    """
     tolerance = ESTIMATOR_TOLERANCE if version.plan is None or version.plan.single else PLAN_TOLERANCE
     one = None if version.plan is None else _row_by_row(version)
-    _selftest.self_test(answers_of(version), golden, tolerance, one=one)
-    return version
+    _selftest.self_test(_answers(version), golden, tolerance, one=one)
 
 
 def _row_by_row(version: ModelVersion) -> _selftest.Single:
@@ -182,7 +154,7 @@ def _row_by_row(version: ModelVersion) -> _selftest.Single:
     return of
 
 
-def answers_of(version: ModelVersion) -> _selftest.Answer:
+def _answers(version: ModelVersion) -> _selftest.Answer:
     """Return what answers raw rows for a self-test; a plan walks them once for all its methods."""
     plan = version.plan
     if plan is None:
@@ -198,14 +170,13 @@ def answers_of(version: ModelVersion) -> _selftest.Answer:
 
 
 def fill_estimator(host: Host, version: ModelVersion) -> None:
-    """Load the estimator of a version with a plan, if somebody has asked for it.
+    """Load the estimator of a version with a plan; somebody `wants_estimator`.
 
     Raises:
         MlsharedError: If it cannot be loaded here; the plan goes on answering.
     """
     predictor = version.predictor
-    if not isinstance(predictor, PlanPredictor) or not predictor.lazy.wanted:
-        return
+    assert isinstance(predictor, PlanPredictor)
     try:
         loaded = _loaded_estimator(host, version)
     except (MlsharedError, OSError, MemoryError) as error:
@@ -214,15 +185,26 @@ def fill_estimator(host: Host, version: ModelVersion) -> None:
     predictor.lazy.settle(predictor=loaded)
 
 
+def wants_estimator(version: ModelVersion) -> bool:
+    """Return whether somebody has asked for the estimator of a version with a plan, and it is not here yet."""
+    return isinstance(version.predictor, PlanPredictor) and version.predictor.lazy.wanted
+
+
+def refuse_estimator(version: ModelVersion, error: MlsharedError) -> None:
+    """Tell those who asked for the estimator of a version with a plan that it will not be loaded."""
+    if isinstance(version.predictor, PlanPredictor):
+        version.predictor.lazy.settle(problem=error)
+
+
 def _loaded_estimator(host: Host, version: ModelVersion) -> EstimatorPredictor:
     manifest = version.manifest
     artifact = next((a for a in manifest.artifacts if a.kind in _artifact.ESTIMATOR_KINDS), None)
     if artifact is None:
         raise UnsupportedFormat(f"{version.ref} has no estimator that this release can load")
-    _check_libraries(artifact.requires)
+    check_estimator(artifact, trust=version.trust, allow_joblib=host.settings.allow_joblib)
     data = _blob(host, manifest, artifact, cached_only=False)
     with host.gate:
-        predictor = _estimator_predictor(data, artifact.kind, version.schema, host.settings)
+        predictor = _estimator_predictor(data, artifact.kind, version.schema, host.settings, version.trust)
     golden = manifest.artifact("golden")
     if golden is not None:
         rows = _blob(host, manifest, golden, cached_only=False)
@@ -232,17 +214,20 @@ def _loaded_estimator(host: Host, version: ModelVersion) -> EstimatorPredictor:
     return predictor
 
 
-def _predictor(bundle: Bundle, schema: Schema, host: Host) -> PlanPredictor | EstimatorPredictor:
+def _predictor(
+    bundle: Bundle, schema: Schema, host: Host, trust: Trusted
+) -> PlanPredictor | EstimatorPredictor:
+    settings = host.settings
     if "plan" in bundle.blobs:
         plan = load_plan(bundle.blobs["plan"])
         lacking = set(bundle.manifest.methods) - set(plan.methods)
         if lacking or not _read_as_checked(plan, schema):
             raise IntegrityError("the plan does not answer what the manifest says it does")
-        return PlanPredictor(
-            plan, schema, LazyEstimator(host.wake), min_rows=host.settings.estimator_min_rows
-        )
+        foreseen = estimator_problem(bundle.manifest, trust=trust, allow_joblib=settings.allow_joblib)
+        lazy = LazyEstimator(host.wake, foreseen=foreseen)
+        return PlanPredictor(plan, schema, lazy, min_rows=settings.estimator_min_rows)
     kind = next(kind for kind in sorted(_artifact.ESTIMATOR_KINDS) if kind in bundle.blobs)
-    return _estimator_predictor(bytes(bundle.blobs[kind]), kind, schema, host.settings)
+    return _estimator_predictor(bytes(bundle.blobs[kind]), kind, schema, settings, trust)
 
 
 def _read_as_checked(plan: Plan, schema: Schema) -> bool:
@@ -251,8 +236,11 @@ def _read_as_checked(plan: Plan, schema: Schema) -> bool:
     return all(texts.get(field) == (op == "labels") for field, op in plan.reads)
 
 
-def _estimator_predictor(data: bytes, kind: str, schema: Schema, settings: Settings) -> EstimatorPredictor:
-    estimator = _artifact.load_estimator(data, kind, settings.trusted_types)
+def _estimator_predictor(
+    data: bytes, kind: str, schema: Schema, settings: Settings, trust: Trusted
+) -> EstimatorPredictor:
+    unpickle = settings.allow_joblib and trust == "signed"
+    estimator = _artifact.load_estimator(data, kind, settings.trusted_types, unpickle=unpickle)
     try:
         set_one_job(estimator)
     except _artifact.MALFORMED as error:
@@ -277,13 +265,8 @@ def _golden(blobs: dict[str, bytes | memoryview]) -> bytes:
     return bytes(golden)
 
 
-def _kinds(manifest: Manifest) -> set[str]:
-    """Return the kinds of artifact to fetch: with a plan, no estimator before somebody asks for it."""
-    kinds = {artifact.kind for artifact in manifest.artifacts} & KNOWN_KINDS
-    return kinds - _artifact.ESTIMATOR_KINDS if "plan" in kinds else kinds
-
-
-def _manifest(host: Host, store_id: str, model: str, target: Target) -> Stored[Manifest]:
+def read_manifest(host: Host, store_id: str, model: str, target: Target) -> Stored[Manifest]:
+    """Return a version's manifest, verified; errors are those of `fetch`."""
     raw = host.cache.blob(target.manifest_sha256, MAX_ENTRY_BYTES)
     if raw is None:
         if target.cached_only:
@@ -352,41 +335,3 @@ def _blob(host: Host, manifest: Manifest, artifact: Artifact, *, cached_only: bo
         raw = host.store.blob(manifest.model, manifest.publish_id, artifact)
     host.cache.put(artifact.sha256, raw)
     return raw
-
-
-def _check_libraries(requires: dict[str, str]) -> None:
-    for distribution, wanted in requires.items():
-        try:
-            present = metadata.version(distribution)
-        except metadata.PackageNotFoundError as error:
-            extra = ": pip install 'mlshared[sklearn]'" if distribution == "scikit-learn" else ""
-            raise EnvironmentMismatch(
-                f"needs {distribution} {wanted}, which is not installed{extra}"
-            ) from error
-        if distribution == "scikit-learn" and present.split(".")[:2] != wanted.split(".")[:2]:
-            raise EnvironmentMismatch(
-                f"was trained with scikit-learn {wanted}, and {present} is installed here: "
-                "install the same minor release, or retrain with this one"
-            )
-
-
-def fingerprint(features: RowFunction | None, trusted_types: Iterable[str]) -> str:
-    """Return a hash of what decides whether a version that failed here would fail again."""
-    distributions = ("mlshared", "numpy", "scikit-learn", "scipy", "pandas", "skops", "lightgbm", "xgboost")
-    facts: list[Any] = [_installed(name) for name in distributions]
-    facts += [_python(), sorted(trusted_types), source_sha256(features) if features else None]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-
-
-def _installed(distribution: str) -> str | None:
-    breathe()
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _python() -> list[str]:
-    import platform  # noqa: PLC0415 - only at a load
-
-    return [platform.python_version(), platform.machine()]

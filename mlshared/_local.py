@@ -17,7 +17,7 @@ from typing import Final
 
 from mlshared.errors import AccessDenied, StorageError
 
-_PART_BYTES: Final = 1 << 20
+_PART_BYTES: Final = 1 << 17  # of larger ones the allocator keeps some
 _TEMPORARY: Final = ".mlshared-"
 
 

@@ -5,7 +5,9 @@
     loop.close()                        closes the connection; so do its collection and the end of Python
 
 One thread at a time. A forked child closes what it inherited, which reaches none of the sockets its parent
-goes on using, and makes its own. What the connection is, and what its errors mean, is known elsewhere.
+goes on using, and makes its own. Where gevent has patched the standard library, names are looked up in threads
+of the system's all the same: greenlets of this thread would never get their turn while the loop waits. What the
+connection is, and what its errors mean, is known elsewhere.
 """
 
 import asyncio
@@ -15,8 +17,12 @@ import socket
 import weakref
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Generic, Protocol, TypeVar
+
+from mlshared._native import is_patched, original, start_thread
 
 
 class Connection(Protocol):
@@ -37,7 +43,7 @@ _CLOSE_SECONDS: Final = 2.0
 class _Live:
     """A started loop, and its connection once there is one."""
 
-    loop: asyncio.SelectorEventLoop
+    loop: "_Loop"
     selector: selectors.BaseSelector
     pid: int
     connection: Connection | None = None
@@ -82,11 +88,53 @@ async def _over(live: _Live, connect: Callable[[], Awaitable[_C]], work: Callabl
     return await work(connection)
 
 
+class _Loop(asyncio.SelectorEventLoop):
+    """A loop whose helpers are threads of the system's."""
+
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
+        if executor is not None or not is_patched():
+            return super().run_in_executor(executor, func, *args)
+        future = self.create_future()
+
+        def settle(put: Callable[[Any], None], value: Any) -> None:
+            if not future.done():
+                put(value)
+
+        def run() -> None:
+            try:
+                put, value = future.set_result, func(*args)
+            except BaseException as error:  # noqa: BLE001 - for whoever awaits it
+                put, value = future.set_exception, error
+            with suppress(RuntimeError):  # the loop was closed meanwhile
+                self.call_soon_threadsafe(settle, put, value)
+
+        start_thread(run, name="mlshared-loop")
+        return future
+
+    async def getaddrinfo(self, host: Any, port: Any, **hints: int) -> Any:
+        look_up = partial(original("socket", "getaddrinfo"), host, port, **hints)
+        return await self.run_in_executor(None, look_up)
+
+
+if hasattr(selectors, "PollSelector"):
+
+    class _Poll(selectors.PollSelector):
+        """poll(2) keeps its state in the process, unlike epoll.
+
+        With that a forked child that drops an inherited socket would take it out of its parent's set as well.
+        """
+
+        @staticmethod
+        def _selector_cls() -> Any:
+            return original("select", "poll")()
+
+else:
+    _Poll = selectors.SelectSelector  # type: ignore[misc,assignment]
+
+
 def _start() -> _Live:
-    # poll(2) keeps its state in the process. With epoll a forked child that drops an inherited socket
-    # would take it out of its parent's set as well.
-    selector = getattr(selectors, "PollSelector", selectors.SelectSelector)()
-    return _Live(asyncio.SelectorEventLoop(selector), selector, os.getpid())
+    selector = _Poll()
+    return _Live(_Loop(selector), selector, os.getpid())
 
 
 def _run_in(loop: asyncio.AbstractEventLoop, work: Awaitable[_T]) -> _T:

@@ -5,13 +5,13 @@ table of ``min_rows`` or more asks for the estimator: it is loaded in the backgr
 where it cannot be loaded here, the plan answers tables too.
 """
 
-import threading
 from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
 
 from mlshared import _frames
+from mlshared._native import Flag
 from mlshared._schema import Schema, is_missing
 from mlshared._version import Predictor
 from mlshared.errors import ModelNotReady
@@ -27,14 +27,16 @@ class LazyEstimator:
 
     Args:
         wake: Has the refresh thread look at once, not at its next tick.
+        foreseen: Why it will not be loaded here, as far as that can be told beforehand.
     """
 
-    def __init__(self, wake: Callable[[], None]) -> None:
+    def __init__(self, wake: Callable[[], None], foreseen: Exception | None = None) -> None:
         self._wake = wake
+        self.foreseen = foreseen
         self.wanted = False
         self.predictor: Predictor | None = None
         self.problem: Exception | None = None
-        self._settled = threading.Event()
+        self._settled = Flag()
 
     def want(self) -> None:
         """Ask for it, unless it is known that it cannot be had."""

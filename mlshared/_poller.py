@@ -1,18 +1,20 @@
 """One background thread that calls a function now and again, and runs jobs handed to it.
 
 Stoppable, and startable again should it have died. A thread does not survive a fork: whoever owns a poller
-makes a new one in the child. It knows nothing of models.
+makes a new one in the child. Under gevent, too, it is a thread, so that no request waits for it. It knows nothing
+of models.
 """
 
 import logging
-import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
+
+from mlshared._native import Flag, Thread, Wake, make_lock, make_reentrant_lock, start_thread
 
 T = TypeVar("T")
 JOIN_SECONDS: Final = 1.0
@@ -24,6 +26,43 @@ logger = logging.getLogger("mlshared")
 
 class Stopped(Exception):  # noqa: N818 - says what it is
     """The poller was stopped for good; what was handed to it is not done."""
+
+
+class _Job(Generic[T]):
+    """A function handed to the thread, and what became of it."""
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self._work = work
+        self._ended = Flag()
+        self._result: Any = None
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        """Run it; whoever waits gets what it returns or raises."""
+        try:
+            self._result = self._work()
+        except BaseException as error:
+            self._error = error
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            self._ended.set()
+
+    def cancel(self) -> None:
+        """Tell whoever waits that it will not be run."""
+        self._error = Stopped("stopped")
+        self._ended.set()
+
+    def ended(self, seconds: float) -> bool:
+        """Wait at most so many seconds; return whether it has ended."""
+        return self._ended.wait(seconds)
+
+    def result(self) -> T:
+        """Return what it returned, or raise what it raised."""
+        if self._error is not None:
+            raise self._error
+        result: T = self._result
+        return result
 
 
 class Poller:
@@ -39,10 +78,13 @@ class Poller:
         self._tick = tick
         self._finish = finish
         self._name = name
-        self._lock = threading.Lock()  # guards starting the thread
-        self._jobs: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._lock = make_lock()  # guards starting the thread
+        self._jobs: deque[_Job[Any]] = deque()
+        self._wake = Wake()
+        self._woken = False
+        self._thread: Thread | None = None
+        self._native_id = 0
+        self.stopped = False
 
     @property
     def running(self) -> bool:
@@ -50,28 +92,32 @@ class Poller:
         return self._thread is not None and self._thread.is_alive()
 
     @property
-    def stopped(self) -> bool:
-        """Whether it was told to stop."""
-        return self._stop.is_set()
+    def started(self) -> bool:
+        """Whether there ever was a thread."""
+        return self._thread is not None
 
-    def ensure(self) -> None:
-        """Start the thread unless it lives or was told to stop; if none can be started, the log says so."""
-        if self.running or self._stop.is_set():
-            return
+    def ensure(self) -> bool:
+        """Start the thread unless it lives or was told to stop; return whether one had died before.
+
+        If none can be started, the log says so.
+        """
+        if self.running or self.stopped:
+            return False
         with self._lock:
             if self.running:
-                return
-            thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                return False
+            died = self.started
             try:
-                thread.start()
+                self._thread = start_thread(self._run, name=self._name)
             except RuntimeError as error:  # too many threads, or Python is about to end
                 logger.warning("the refresh thread cannot be started: %s", error)
-            else:
-                self._thread = thread
+                return False
+            return died
 
     def wake(self) -> None:
         """Have ``tick`` called at once."""
-        self._jobs.put(None)
+        self._woken = True
+        self._wake.set()
 
     def submit(self, job: Callable[[], T], *, timeout_seconds: float) -> T:
         """Run a job on the thread and return what it returns.
@@ -80,40 +126,37 @@ class Poller:
             TimeoutError: If it does not end in time; it may still end later.
             Stopped: If the poller was stopped before the job began.
         """
-        if self._thread is threading.current_thread():
+        if self._native_id == threading.get_native_id():
             return job()
-        future: Future[T] = Future()
-        self._jobs.put((future, job))
+        handed = _Job(job)
+        self._jobs.append(handed)
+        self._wake.set()
         self.ensure()
-        if self._stop.is_set() and not self.running:
+        if self.stopped and not self.running:
             self._cancel_jobs()
-        try:
-            return self._await(future, time.monotonic() + timeout_seconds)
-        except CancelledError as error:
-            raise Stopped("stopped") from error
+        self._await(handed, time.monotonic() + timeout_seconds)
+        return handed.result()
 
-    def _await(self, future: Future[T], deadline: float) -> T:
-        """Return a job's result; start the thread again should it die before it comes to the job."""
-        while True:
-            try:
-                return future.result(max(0.0, min(RESTART_SECONDS, deadline - time.monotonic())))
-            except TimeoutError:
-                if future.done() or time.monotonic() >= deadline:
-                    raise
+    def _await(self, job: _Job[T], deadline: float) -> None:
+        """Wait for a job's end; start the thread again should it die before it comes to the job."""
+        while not job.ended(max(0.0, min(RESTART_SECONDS, deadline - time.monotonic()))):
+            if time.monotonic() >= deadline:
+                raise TimeoutError
             self.ensure()
 
     def stop(self) -> None:
         """Stop the thread for good; wait for it at most a second."""
-        self._stop.set()
-        self.wake()
+        self.stopped = True
+        self._wake.set()
         thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
+        if thread is not None and self._native_id != threading.get_native_id():
             thread.join(JOIN_SECONDS)
 
     def _run(self) -> None:
+        self._native_id = threading.get_native_id()
         try:
             self._run_jobs(0.0)  # whoever started the thread for a job waits for that, not for a tick
-            while not self._stop.is_set():
+            while not self.stopped:
                 wait = 1.0
                 try:
                     wait = self._tick()
@@ -121,38 +164,27 @@ class Poller:
                     logger.exception("the refresh thread met something unforeseen; it goes on")
                 self._run_jobs(time.monotonic() + wait)
         finally:
+            self._native_id = 0  # the system gives numbers again
             self._finish()
-            if self._stop.is_set():
+            if self.stopped:
                 self._cancel_jobs()
 
     def _run_jobs(self, until: float) -> None:
         """Run what is handed over until it is time for the next tick, or somebody wakes the thread."""
-        while not self._stop.is_set():
-            try:
-                handed = self._jobs.get(timeout=max(0.0, until - time.monotonic()))
-            except queue.Empty:
+        while not self.stopped:
+            if self._jobs:
+                self._jobs.popleft().run()
+                continue
+            left = until - time.monotonic()
+            if self._woken or left <= 0:
+                self._woken = False
                 return
-            if handed is None:
-                return
-            _fulfil(*handed)
+            self._wake.wait(left)
 
     def _cancel_jobs(self) -> None:
-        while True:
-            try:
-                handed = self._jobs.get_nowait()
-            except queue.Empty:
-                return
-            if handed is not None:
-                handed[0].cancel()
-
-
-def _fulfil(future: Future[Any], job: Callable[[], Any]) -> None:
-    try:
-        future.set_result(job())
-    except BaseException as error:
-        future.set_exception(error)  # for whoever waits for the job
-        if not isinstance(error, Exception):
-            raise
+        while self._jobs:
+            with suppress(IndexError):  # another thread was first
+                self._jobs.popleft().cancel()
 
 
 class Gate:
@@ -163,7 +195,7 @@ class Gate:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # held within; the thread that holds it may fork
+        self._lock = make_reentrant_lock()  # held within; the thread that holds it may fork
 
     def close(self, wait_seconds: float = FORK_WAIT_SECONDS) -> None:
         """Wait until nobody is within, but not for ever, and let nobody in: before a fork."""

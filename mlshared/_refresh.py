@@ -19,25 +19,37 @@ from functools import partial
 from typing import Final
 
 from mlshared._breath import giving_way
-from mlshared._features import source_sha256
+from mlshared._fingerprint import fingerprint
 from mlshared._following import follow
-from mlshared._load import Bundle, Host, assemble, fetch, fill_estimator, fingerprint
+from mlshared._freshness import Freshness
+from mlshared._house import House
+from mlshared._load import Host, wants_estimator
+from mlshared._loader import Loaded, Loader
+from mlshared._native import sleep
+from mlshared._notes import Notes
+from mlshared._notices import edited, estimator_problem, untrusted
 from mlshared._ref import Ref
-from mlshared._replaced import Replaced
 from mlshared._status import Status
 from mlshared._target import Follower, Target
-from mlshared._verdicts import DETERMINISTIC, Verdicts, backoff
-from mlshared._version import ModelVersion
-from mlshared.errors import ArtifactError, MlsharedError, ModelNotReady, NotPublished, StorageError
-from mlshared.events import RefreshFailed, StoreWarning, VersionLoaded, VersionQuarantined
+from mlshared._verdicts import Verdicts, backoff
+from mlshared.errors import (
+    ArtifactError,
+    IntegrityError,
+    MlsharedError,
+    ModelNotReady,
+    NotPublished,
+    StorageError,
+)
+from mlshared.events import ReleaseOverdue, VersionLoaded, VersionQuarantined
 from mlshared.model import Model
 
-TOUCH_SECONDS: Final = 600.0
 LOOK_SECONDS: Final = 10.0
 COLD_LOOK_SECONDS: Final = 4.0  # less than a request waits, so that it can be told what failed
 WARM_LOOK_SECONDS: Final = 1.0  # where nothing is loaded and the cache can serve at once
 LONGEST_LOOK_BACKOFF_SECONDS: Final = 60.0
 COLD_START_PATIENCE_SECONDS: Final = 5.0
+TURN_PATIENCE_SECONDS: Final = 30.0  # of a refresh by hand, while others of this host load theirs
+APART_SECONDS: Final = 10.0  # between looks by hand that count as two
 
 
 def decide(
@@ -78,8 +90,17 @@ class Refresher:
         # A bare name means the settings' own alias: logs of other aliases are numbered on their own.
         bare = settings.floors.get(ref.model, 1) if ref.alias == settings.alias else 1
         floor = settings.floors.get(f"{ref.model}@{ref.alias}", bare)
-        self._follower: Follower = follow(store_id, ref, self._log, floor=floor)
-        self._verdicts = Verdicts(self._log, partial(fingerprint, model.features, settings.trusted_types))
+        self._follower: Follower = follow(store_id, ref, self._log, floor=floor, trust=host.store.trust)
+        self._freshness = Freshness(refuses=settings.refuse_overdue)
+        self._verdicts = Verdicts(
+            self._log,
+            partial(fingerprint, model.features, settings),
+            apart=0.8 * settings.poll_interval or APART_SECONDS,
+            tell=lambda version, reason: host.hook(VersionQuarantined(str(ref), version, reason)),
+        )
+        self._loader = Loader(host, store_id, ref.model, self._log.crashes)
+        self._notes = Notes(str(ref), host.hook)
+        self._house = House(host, model.ref)
         self._interval = settings.poll_interval * random.random()  # noqa: S311 - the first phase spreads load
         self._look_not_before = 0.0
         self._failed_looks = 0
@@ -87,11 +108,6 @@ class Refresher:
         self._confirmed: float | None = None
         self._store_error: Exception | None = None
         self._version_error: Exception | None = None
-        self._tried: list[str] = []
-        self._replaced = Replaced()
-        self._touched = time.monotonic()
-        self._warned: set[str] = set()
-        self._bundle: Bundle | None = None
 
     @property
     def last_error(self) -> Exception | None:
@@ -100,7 +116,7 @@ class Refresher:
 
     def tick(self) -> None:
         """Do what is due; called every second or so. What goes wrong is noted, not raised."""
-        self._keep_house()
+        self._house.tidy(self.model.loaded)
         self._cycle(now=False)
         self._fill_estimator()
 
@@ -111,7 +127,7 @@ class Refresher:
             MlsharedError: What went wrong; the version in force stays.
         """
         self._store_error = None
-        if not isinstance(self._version_error, DETERMINISTIC):
+        if self._set_aside_because() is None:
             self._version_error = None
         self._verdicts.forgive()
         self._cycle(now=True)
@@ -122,14 +138,17 @@ class Refresher:
 
     def not_ready(self) -> ModelNotReady:
         """Return the error that says what was tried."""
-        tried = "; ".join(self._tried[-4:]) or self._set_aside_because() or "still loading"
+        overdue = self._freshness.refusal(self._follower.targets)
+        tried = overdue or self._notes.tried or self._set_aside_because() or "still loading"
         return ModelNotReady(f"{self._ref} has no version that can serve yet: {tried}")
 
     def status(self) -> Status:
         """Return how the model is doing; reads, never asks."""
         version, error = self.model.loaded, self.last_error
         told = f"{type(error).__name__}: {error}" if error else self._set_aside_because()
+        overdue = self._freshness.is_over(self._follower.targets)
         good, bad = ("loading", "failed") if version is None else ("serving", "stale")
+        good = "overdue" if overdue else good
         return Status(
             ref=str(self._ref),
             state=good if told is None else bad,
@@ -141,6 +160,8 @@ class Refresher:
             quarantined=dict(self._verdicts.quarantined),
             ignored_fields=dict(version.schema.ignored) if version else {},
             cache_problem=self._host.cache.problem,
+            overdue=overdue,
+            estimator_problem=estimator_problem(version),
         )
 
     def _cycle(self, *, now: bool) -> None:
@@ -153,7 +174,8 @@ class Refresher:
             self._look(now=now)
         else:
             self._hear_of_looks()
-        self._serve()
+        self._serve(now=now)
+        self._tell_overdue()
         if self._in_force(self._follower.targets[:1]):
             self._version_error = None
 
@@ -195,7 +217,7 @@ class Refresher:
                     return
             if time.monotonic() >= deadline:
                 return
-            time.sleep(0.02)
+            sleep(0.02)
 
     def _lock_is_stuck(self, deadline: float, *, now: bool) -> bool:
         """Return whether to go on without the lock; not while its holder may be fetching what it found."""
@@ -218,8 +240,8 @@ class Refresher:
             self._log.touch_checked()
         self._store_error = self._follower.problem
         if self._follower.problem is not None:
-            self._note(self._follower.problem, None)
-        self._warn(self._follower.warning)
+            self._notes.failed(self._follower.problem, None, self.model.loaded)
+        self._notes.warn(self._follower.warning)
         self._prefetch()
 
     def _look_seconds(self) -> float:
@@ -235,7 +257,7 @@ class Refresher:
             longest = self._host.settings.poll_interval or longest
         self._look_not_before = self._look_failed_at + backoff(self._failed_looks, longest)
         self._store_error = error
-        self._note(error, None)
+        self._notes.failed(error, None, self.model.loaded)
 
     def _hear_of_looks(self) -> None:
         """Count a look by another process of this host as one's own: what it found is in the cache."""
@@ -252,10 +274,10 @@ class Refresher:
         """Bring a new version's bytes to this host before its other processes hear of it."""
         for target in self._to_try()[:1]:
             try:
-                self._bundle = fetch(self._host, self._store_id, self._ref.model, target)
-            except StorageError as error:
-                self._failed(target, error)
-                return
+                self._loader.fetch(target)
+            except (StorageError, IntegrityError) as error:
+                if not self._failed(target, error):
+                    return  # it may come yet; the others would do no better
             except Exception:  # noqa: BLE001 - of what a manifest says; every process judges for itself
                 break
         self._follower.remember()
@@ -264,100 +286,69 @@ class Refresher:
 
     def _to_try(self) -> tuple[Target, ...]:
         loaded, targets = self.model.loaded, self._follower.targets
-        if self._in_force(targets):
+        if self._in_force(targets) or self._freshness.refusal(targets):
             return ()
         in_force = loaded.manifest_sha256 if loaded else None
         return decide(targets, in_force, self._verdicts.set_aside(targets))
 
-    def _serve(self) -> None:
+    def _serve(self, *, now: bool) -> None:
+        patience = TURN_PATIENCE_SECONDS if now else 0.0 if self.model.loaded else COLD_START_PATIENCE_SECONDS
         for target in self._to_try():
-            started = time.monotonic()
+            key, started = self._verdicts.key(target), time.monotonic()
             try:
-                version, mapped = self._load(target)
+                loaded = self._loader.load(
+                    target, key, features=self.model.features, patience_seconds=patience
+                )
             except Exception as error:  # noqa: BLE001 - code of an estimator's or the app's may raise anything
                 self._failed(target, error)
+                continue
+            if loaded is None:
+                self._notes.waits(f"version {target.version}: waits while others of this host load theirs")
             else:
-                self._swap(version, mapped, time.monotonic() - started)
-                return
+                self._swap(loaded, time.monotonic() - started)
+            return
 
-    def _load(self, target: Target) -> tuple[ModelVersion, memoryview | None]:
-        """Return a version, and its plan's file where that is mapped."""
-        bundle, self._bundle = self._bundle, None
-        if bundle is None or bundle.stored.sha256 != target.manifest_sha256:
-            bundle = fetch(self._host, self._store_id, self._ref.model, target)
-        with self._host.gate:
-            version = assemble(bundle, target, features=self.model.features, host=self._host)
-        plan = bundle.blobs.get("plan")
-        return version, plan if isinstance(plan, memoryview) else None
-
-    def _swap(self, version: ModelVersion, mapped: memoryview | None, seconds: float) -> None:
-        previous = self.model.loaded
+    def _swap(self, loaded: Loaded, seconds: float) -> None:
+        previous, version = self.model.loaded, loaded.version
         self.model.swap(version)
-        self._replaced.swapped(previous, mapped)
+        self._house.swapped(previous, loaded.mapped)
         self._verdicts.forgive()
-        self._tried.clear()
+        self._notes.clear()
         self._follower.remember()
-        self._keep(version)
-        self._warn(_edited(version))
+        self._house.keep(version)
+        self._notes.warn(edited(version))
+        self._notes.warn(untrusted(version, self._host.settings))
         before = previous.version if previous else None
         self._host.hook(VersionLoaded(str(self._ref), version.version, before, seconds))
 
-    # -- note ----------------------------------------------------------------------------------------------
+    def _tell_overdue(self) -> None:
+        """Tell once that the release in force is older than it promised to become; refuse it, if so configured."""
+        targets, freshness = self._follower.targets, self._freshness
+        if freshness.falls_due(targets):
+            target = targets[0]
+            assert target.fresh_until is not None
+            serving = self.model.loaded is not None and not freshness.refuses
+            self._host.hook(
+                ReleaseOverdue(str(self._ref), target.version, target.fresh_until, serving=serving)
+            )
+        if freshness.refusal(targets) and self.model.loaded is not None:
+            self.model.swap(None)
 
-    def _failed(self, target: Target, error: Exception) -> None:
+    def _failed(self, target: Target, error: Exception) -> bool:
+        """Note that a version could not be loaded; return whether it is quarantined for it."""
         if self._version_error is None or target == self._follower.targets[0]:
             self._version_error = error
-        if self._verdicts.failed(target, error):
-            reason = f"{type(error).__name__}: {error}"
-            self._host.hook(VersionQuarantined(str(self._ref), target.version, reason))
-        self._note(error, target.version)
-
-    def _note(self, error: Exception, version: int | None) -> None:
-        what = "the store" if version is None else f"version {version}"
-        self._tried.append(f"{what}: {type(error).__name__}: {error}")
-        del self._tried[:-16]
-        serving = self.model.loaded
-        self._host.hook(RefreshFailed(str(self._ref), error, version, serving.version if serving else None))
-
-    def _warn(self, message: str | None) -> None:
-        if message is not None and message not in self._warned:
-            self._warned.add(message)
-            self._host.hook(StoreWarning(str(self._ref), message))
-
-    def _keep_house(self) -> None:
-        self._replaced.let_go()
-        now = time.monotonic()
-        if now - self._touched > TOUCH_SECONDS and self.model.loaded is not None:
-            self._keep(self.model.loaded)
-            self._touched = now
+        for_good = self._verdicts.failed(target, error, while_fetching=self._loader.fetching)
+        self._notes.failed(error, target.version, self.model.loaded)
+        return for_good
 
     def _fill_estimator(self) -> None:
         version = self.model.loaded
-        if version is not None:
+        if version is not None and wants_estimator(version):
             try:
-                fill_estimator(self._host, version)
+                self._loader.fill(
+                    version, self._verdicts.key(Target(version.version, version.manifest_sha256))
+                )
             except (MlsharedError, OSError, MemoryError) as error:
                 reason = f"{type(error).__name__}: {error}"
-                self._warn(f"tables go on being answered by the plan of {version.ref}: {reason}")
-
-    def _keep(self, version: ModelVersion) -> None:
-        """Mark a version's blobs as in use, and let the cache drop what nobody uses."""
-        host, blobs = self._host, _blobs(version)
-        host.in_use[self.model.ref] = blobs
-        host.cache.touch(blobs)
-        host.cache.evict(set().union(*host.in_use.values()))
-
-
-def _blobs(version: ModelVersion) -> set[str]:
-    return {version.manifest_sha256} | {artifact.sha256 for artifact in version.manifest.artifacts}
-
-
-def _edited(version: ModelVersion) -> str | None:
-    """Return a warning if the app's feature function is not the text the version was trained with."""
-    expected = version.manifest.features
-    if expected is None or version.features is None or source_sha256(version.features) == expected.sha256:
-        return None
-    return (
-        f"{version.ref} was trained with another text of {expected.name}; "
-        "on the golden rows both give the same values"
-    )
+                self._notes.warn(f"tables go on being answered by the plan of {version.ref}: {reason}")

@@ -55,6 +55,7 @@ def self_test(answer: Answer, golden: bytes, tolerance: float = 1e-6, *, one: Si
         tolerance: Relative to the largest absolute value of an output column.
         one: Method -> what answers one raw row in plain Python, a scalar or lists, where that is another way
             of answering: then every row is asked that way as well, for it is what requests are answered with.
+            The methods take turns: all of them would take longer than the rest of a load.
 
     Raises:
         SelfTestFailed: At the first disagreement; the message names method, row, expected and got.
@@ -64,19 +65,27 @@ def self_test(answer: Answer, golden: bytes, tolerance: float = 1e-6, *, one: Si
     """
     breathe()
     rows, answers, exact = read_golden(golden)
-    for method, expected in answers.items():
+    everyone = range(len(rows))
+    for turn, (method, expected) in enumerate(answers.items()):
+        ways = {method: (everyone, partial(_together, answer, method, rows))}
+        if one is not None and (some := everyone[turn :: len(answers)]):
+            asked, several = [rows[number] for number in some], isinstance(expected, dict)
+            ways[f"{method} of single rows"] = some, partial(_singly, one, method, asked, several=several)
         wanted = columns(expected)
-        ways: dict[str, Callable[[], Any]] = {method: partial(_together, answer, method, rows)}
-        if one is not None:
-            several = isinstance(expected, dict)
-            ways[f"{method} of single rows"] = partial(_singly, one(method), rows, several=several)
-        for way, ask in ways.items():
+        for way, (numbers, ask) in ways.items():
             breathe()
             found = columns(_asked(way, ask))
             breathe()
-            difference = disagreement(wanted, found, exact=method in exact, tolerance=tolerance)
+            parts = wanted if numbers is everyone else [_at(column, numbers) for column in wanted]
+            difference = disagreement(
+                parts, found, exact=method in exact, tolerance=tolerance, numbers=numbers
+            )
             if difference:
                 raise SelfTestFailed(f"{way}, {difference}")
+
+
+def _at(column: Column, numbers: Sequence[int]) -> Column:
+    return [column[number] for number in numbers if number < len(column)]
 
 
 def _asked(way: str, ask: Callable[[], Any]) -> Any:
@@ -97,12 +106,12 @@ def _together(answer: Answer, method: str, rows: list[Any]) -> Any:
     return encode(answer(method, rows))
 
 
-def _singly(one: Callable[[Any], Any], rows: list[Any], *, several: bool) -> Any:
+def _singly(one: Single, method: str, rows: list[Any], *, several: bool) -> Any:
     """Return the answers to single rows, encoded as those to a table; with one table a target, several."""
-    answers = []
+    answer, answers = one(method), []
     for row in rows:
         breathe()
-        answers.append(one(row))
+        answers.append(answer(row))
     if not several:
         return _encode(answers)
     return {"targets": [_encode(list(of_target)) for of_target in zip(*answers, strict=True)]}
@@ -202,16 +211,22 @@ def columns(encoded: Any) -> list[Column]:
 
 
 def disagreement(
-    expected: Sequence[Column], got: Sequence[Column], *, exact: bool, tolerance: float
+    expected: Sequence[Column],
+    got: Sequence[Column],
+    *,
+    exact: bool,
+    tolerance: float,
+    numbers: Sequence[int] = (),
 ) -> str | None:
-    """Return what differs first; None if nothing does."""
+    """Return what differs first, with the numbers of its row, where they are given; None if nothing does."""
     shapes = [(len(each), len(each[0]) if each else 0) for each in (expected, got)]
     if shapes[0] != shapes[1]:
         return (
             f"expected {shapes[0][0]} columns and {shapes[0][1]} rows, got {shapes[1][0]} and {shapes[1][1]}"
         )
     for row, number in differing(expected, got, exact=exact, tolerance=tolerance):
-        where = f"row {row}" if len(expected) == 1 else f"row {row}, column {number}"
+        at = numbers[row] if numbers else row
+        where = f"row {at}" if len(expected) == 1 else f"row {at}, column {number}"
         return f"{where}: expected {expected[number][row]!r}, got {got[number][row]!r}"
     return None
 

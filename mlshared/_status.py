@@ -10,16 +10,20 @@ class Status:
 
     Attributes:
         ref: What was asked for.
-        state: ``idle`` (not used yet), ``loading``, ``serving``, ``stale`` (the store does not answer, or
-            a newer version could not be loaded) or ``failed`` (nothing could be loaded).
+        state: ``idle`` (not used yet), ``loading``, ``serving``, ``stale`` (the store does not answer, a
+            newer version could not be loaded, or nobody looks for one), ``overdue`` (the release in force promised
+            a newer one by now) or ``failed`` (nothing could be loaded).
         ready: Whether a prediction would be answered at once.
         version: The version in force, or None.
-        trust: ``unsigned``, or None while nothing is loaded.
+        trust: ``signed`` by a trusted key, ``unsigned``, ``unverified`` (it claims to be signed, and no keys are
+            configured to tell by whom), or None while nothing is loaded.
         stale_seconds: Seconds since the store last confirmed what is in force; None before the first time.
         last_error: The last failure since the last success, as ``Type: message``.
         quarantined: Versions set aside in this environment, ``{version: reason}``.
         ignored_fields: Fields that rows brought and the model does not read, ``{field: count}``.
         cache_problem: Why nothing is kept on disk, if so.
+        overdue: Whether the release in force is older than it promised to become.
+        estimator_problem: Why the plan answers large tables too, and the estimator cannot, if so.
     """
 
     ref: str
@@ -32,3 +36,5 @@ class Status:
     quarantined: Mapping[int, str] = field(default_factory=dict)
     ignored_fields: Mapping[str, int] = field(default_factory=dict)
     cache_problem: str | None = None
+    overdue: bool = False
+    estimator_problem: str | None = None

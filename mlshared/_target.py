@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from mlshared.manifest import Trusted
 from mlshared.store import Store
 
 
@@ -16,12 +17,16 @@ class Target:
         manifest_sha256: Of its manifest.
         released_at: When the entry that names it was written; None where no release does.
         cached_only: Whether it may be served only if this host has it already.
+        trust: What is known of who signed the entry that names it: ``signed``, ``unsigned`` or ``unverified``.
+        fresh_until: When the entry that names it promised a newer one by; None if it did not.
     """
 
     version: int
     manifest_sha256: str
     released_at: datetime | None = None
     cached_only: bool = False
+    trust: Trusted = "unsigned"
+    fresh_until: datetime | None = None
 
 
 class Follower(Protocol):

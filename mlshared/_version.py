@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from mlshared._answers import naming
 from mlshared._schema import Schema, missing_key
 from mlshared.errors import InputError
-from mlshared.manifest import Manifest
+from mlshared.manifest import Manifest, Trusted
 from mlshared.plan import Plan
 
 Row = dict[str, Any]
@@ -50,7 +50,8 @@ class ModelVersion:
     Attributes:
         manifest: Everything known about it.
         released_at: When it was released under the alias it was loaded for; None if it was not.
-        trust: ``"unsigned"``: nobody's signature was checked.
+        trust: ``signed`` by a trusted key, ``unsigned``, or ``unverified``: it claims to be signed, and no keys are
+            configured here to tell by whom.
         schema: Of the rows it reads.
         predictor: What answers checked rows.
         plan: The row plan, or None where the estimator answers.
@@ -60,7 +61,7 @@ class ModelVersion:
     manifest: Manifest
     manifest_sha256: str
     released_at: datetime | None
-    trust: str
+    trust: Trusted
     schema: Schema
     predictor: Predictor
     plan: Plan | None = None

@@ -11,13 +11,15 @@ alone.
 import logging
 import math
 import os
-import threading
 import time
-from dataclasses import asdict
+from collections import deque
+from dataclasses import asdict, replace
 from typing import Final
 
 from mlshared._cache import open_cache
+from mlshared._keys import Trust
 from mlshared._load import Host
+from mlshared._native import Flag, may_starve
 from mlshared._objects import open_objects
 from mlshared._poller import Gate, Poller, Stopped
 from mlshared._ref import Ref
@@ -26,7 +28,7 @@ from mlshared._status import Status
 from mlshared._verdicts import backoff
 from mlshared._version import ModelVersion
 from mlshared.errors import ConfigError, MlsharedError, ModelNotReady, NotPublished, StorageError
-from mlshared.events import Hook, guarded
+from mlshared.events import Hook, RefreshStopped, guarded
 from mlshared.model import Model
 from mlshared.settings import Settings
 from mlshared.store import Store
@@ -38,6 +40,12 @@ REQUEST_WAIT_SECONDS: Final = 5.0
 STATUS_SECONDS: Final = 10.0
 OPEN_SECONDS: Final = 4.0  # less than a request waits, so that it can be told what failed
 LONGEST_OPEN_BACKOFF_SECONDS: Final = 30.0
+
+DIED: Final = "the refresh thread had died: nothing was refreshed until now, and a new one goes on"
+NOT_REFRESHED: Final = "the refresh thread does not run in this process; the next prediction starts it"
+STARVED: Final = (
+    "the refresh thread gets no turn, so that no new version is loaded: set uWSGI's enable-threads"
+)
 
 logger = logging.getLogger("mlshared")
 
@@ -55,8 +63,8 @@ class Followed:
         self.error: Exception | None = None
         self.wanted = False
         self.last_used = time.monotonic()
-        self.tried = threading.Event()
-        self.loaded = threading.Event()
+        self.tried = Flag()
+        self.loaded = Flag()
         self._worker = worker
 
     def attend(self, wait_seconds: float | None) -> ModelVersion:
@@ -72,9 +80,9 @@ class Followed:
         """
         self.last_used = time.monotonic()
         self.wanted = True
-        late = time.monotonic() > self.model.due
-        self.model.keep_until(time.monotonic() + NUDGE_SECONDS)
-        self._worker.nudge(wake=late)
+        due, now = self.model.due, time.monotonic()
+        self.model.keep_until(now + NUDGE_SECONDS)
+        self._worker.nudge(wake=now > due, late=0.0 < due < now)
         if self.model.loaded is None:
             self._wait(wait_seconds)
         version = self.model.loaded
@@ -90,7 +98,14 @@ class Followed:
         return self.model.loaded is not before
 
     def status(self) -> Status:
-        """Return how it is doing."""
+        """Return how it is doing; also that nobody looks after it, where that is so."""
+        status = self._status()
+        if self._worker.is_at_work or status.state == "idle":
+            return status
+        state = "stale" if status.ready else status.state
+        return replace(status, state=state, last_error=status.last_error or NOT_REFRESHED)
+
+    def _status(self) -> Status:
         if self.refresher is not None:
             return self.refresher.status()
         error = None if self.error is None else f"{type(self.error).__name__}: {self.error}"
@@ -143,10 +158,13 @@ class Worker:
         self._poller = Poller(self._tick, self._close, name="mlshared-refresh")
         self._host: Host | None = None
         self._store_id: str | None = None
+        self._trust = Trust(signed_store=True)  # until it is known, nothing is accepted
         self._open_not_before = 0.0
         self._open_error: MlsharedError | None = None
         self._failed_opens = 0
         self._written = 0.0
+        self._starved = False
+        self._unsaid: deque[RefreshStopped] = deque()
         self._serving: dict[str, str | None] = {}
 
     @property
@@ -164,9 +182,27 @@ class Worker:
         known = self._followed.get(model.ref)
         return known or self._followed.setdefault(model.ref, Followed(self, model, ref))
 
-    def nudge(self, *, wake: bool) -> None:
-        """See that the thread lives; never blocks, never raises."""
-        self._poller.ensure()
+    @property
+    def is_at_work(self) -> bool:
+        """Whether the thread lives; or is not to, as it was told to stop."""
+        return self._poller.running or self._poller.stopped
+
+    def say(self, reason: str, *, going_on: bool = True) -> None:
+        """Have the hook told, on the thread, why nothing was refreshed for a while."""
+        self._unsaid.append(RefreshStopped(reason, going_on=going_on))
+
+    def nudge(self, *, wake: bool, late: bool) -> None:
+        """See that the thread lives; never blocks, never raises.
+
+        Args:
+            wake: Have it look after its models at once.
+            late: It promised to do so before now, and did not.
+        """
+        if late and self._poller.running and not self._starved and may_starve():
+            self._starved = True
+            self._hook(RefreshStopped(STARVED, going_on=False))  # the thread would not get to say it
+        if self._poller.ensure():
+            self.say(DIED)
         if wake:
             self._poller.wake()
 
@@ -186,6 +222,8 @@ class Worker:
     # All below runs on the thread.
 
     def _tick(self) -> float:
+        while self._unsaid:
+            self._hook(self._unsaid.popleft())
         for followed in list(self._followed.values()):
             if followed.wanted:
                 self._attempt(followed)
@@ -250,12 +288,14 @@ class Worker:
             if time.monotonic() < self._open_not_before and self._open_error is not None:
                 raise self._open_error
             try:
-                self._store_id = _identify(self._host)
+                store_id = _identify(self._host)
+                self._trust, self._store_id = _trust(self._host, store_id), store_id
             except MlsharedError as error:
                 self._failed_opens, self._open_error = self._failed_opens + 1, error
                 longest = min(settings.poll_interval or math.inf, LONGEST_OPEN_BACKOFF_SECONDS)
                 self._open_not_before = time.monotonic() + backoff(self._failed_opens, longest)
                 raise
+        self._host.store.trust = self._trust  # of a storage opened again, too
         return self._host, self._store_id
 
     def _write_status(self) -> None:
@@ -278,6 +318,27 @@ class Worker:
             host.close()
 
 
+def _trust(host: Host, store_id: str) -> Trust:
+    """Return whose signatures count; without keys, nobody's in a store that says it is signed."""
+    settings = host.settings
+    if settings.trusted_keys:
+        with host.gate:  # libraries are imported
+            return Trust(settings.trusted_keys)
+    return Trust(signed_store=not settings.allow_unsigned and _is_signed(host, store_id))
+
+
+def _is_signed(host: Host, store_id: str) -> bool:
+    known = host.cache.store_is_signed(store_id)
+    if known is not None:
+        return known
+    host.store.allow(OPEN_SECONDS)
+    identity = host.store.identity()
+    if identity is None or identity.id != store_id:
+        return False  # a mirror of the entries alone; whose they are is checked with each
+    host.cache.remember_store_is_signed(store_id, signed=identity.signed)
+    return identity.signed
+
+
 def _identify(host: Host) -> str:
     """Return the store's id: as told, as remembered for its URL, or as it says itself, then remembered."""
     settings = host.settings
@@ -289,5 +350,6 @@ def _identify(host: Host) -> str:
     identity = host.store.identity()
     if identity is None:
         raise NotPublished(f"nothing has been published to {settings.store} yet")
+    host.cache.remember_store_is_signed(identity.id, signed=identity.signed)
     host.cache.remember_store_id(settings.store, identity.id)
     return identity.id

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final, Self
 
-from mlshared._estimator import after_fork
+from mlshared._crashes import withdraw
 from mlshared._poller import Gate
 from mlshared._ref import Ref, parse_ref
 from mlshared._status import Status
@@ -26,6 +26,9 @@ from mlshared.model import Model, forget_locks
 from mlshared.settings import from_environment, make_settings
 
 DEFAULT: Final = "default"
+UNHOOKED: Final = (
+    "this process was forked without Python's own hooks: nothing was refreshed until it was used again"
+)
 
 
 class Client:
@@ -51,6 +54,7 @@ class Client:
         self._models: dict[str, Model] = {}
         self._workers: dict[int, Worker] = {}
         self._closed = False
+        self._pid = os.getpid()
         _track(self)
 
     def model(self, ref: str, *, features: RowFunction | None = None) -> Model:
@@ -94,12 +98,22 @@ class Client:
         Raises:
             ConfigError: If no store is configured.
         """
-        worker = self._workers.get(os.getpid()) or self._start_worker()
+        worker = self._workers.get(os.getpid())
+        if worker is None:
+            unhooked = self._pid != os.getpid()
+            if unhooked:
+                self._pid = os.getpid()
+                _forget_locks()
+                self._lock = threading.Lock()
+            worker = self._start_worker()
+            if unhooked:
+                worker.say(UNHOOKED)
         return worker.follow(model, self._resolve(model.ref))
 
     def forked(self) -> None:
         """Go on in a forked child: what was being refreshed in the parent is refreshed here too."""
         self._lock = threading.Lock()
+        self._pid = os.getpid()
         for pid, worker in list(self._workers.items()):
             if pid == os.getpid() or self._closed:
                 continue
@@ -235,6 +249,7 @@ def _track(client: Client) -> None:
 def _stop_all() -> None:
     for client in list(_clients):
         client.close()
+    withdraw()
 
 
 def _close_gates() -> None:
@@ -249,10 +264,13 @@ def _open_gates() -> None:
             gate.open()
 
 
-def _forked() -> None:
+def _forget_locks() -> None:
     global _guard  # noqa: PLW0603 - another thread of the parent may have held it
     _guard = threading.Lock()
     forget_locks()
-    after_fork()
+
+
+def _forked() -> None:
+    _forget_locks()
     for client in list(_clients):
         client.forked()

@@ -7,6 +7,7 @@ is logged and goes no further. Without a hook of the user's own, `log_event` wri
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 logger = logging.getLogger("mlshared")
@@ -63,7 +64,37 @@ class StoreWarning:
     message: str
 
 
-Event = VersionLoaded | RefreshFailed | VersionQuarantined | StoreWarning
+@dataclass(frozen=True, slots=True)
+class ReleaseOverdue:
+    """The release in force promised a newer one, or a renewal, by a moment that has passed; told once.
+
+    Attributes:
+        ref: What was asked for.
+        version: The version that ought to be in force.
+        promised: When a newer entry was due, in UTC.
+        serving: Whether its predictions go on.
+    """
+
+    ref: str
+    version: int
+    promised: datetime
+    serving: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshStopped:
+    """Nothing was refreshed in this process for a while; the versions in force went on answering.
+
+    Attributes:
+        reason: Why, and what to do about it, if anything.
+        going_on: Whether refreshing goes on from here.
+    """
+
+    reason: str
+    going_on: bool
+
+
+Event = VersionLoaded | RefreshFailed | VersionQuarantined | StoreWarning | ReleaseOverdue | RefreshStopped
 Hook = Callable[[Any], None]
 
 
@@ -105,5 +136,16 @@ def log_event(event: Event) -> None:
             logger.error(
                 "%s: version %d is set aside in this environment: %s", event.ref, event.version, event.reason
             )
+        case ReleaseOverdue():
+            goes_on = "it goes on answering" if event.serving else "nothing is answered until there is one"
+            logger.warning(
+                "%s: version %d is overdue, a newer release or a renewal was promised by %s; %s",
+                event.ref,
+                event.version,
+                event.promised.isoformat(timespec="seconds"),
+                goes_on,
+            )
         case StoreWarning():
             logger.warning("%s: %s", event.ref, event.message)
+        case RefreshStopped():
+            logger.log(logging.WARNING if event.going_on else logging.ERROR, "%s", event.reason)

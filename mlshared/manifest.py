@@ -10,13 +10,14 @@ No entry holds a value of a data row: entries are never deleted, and people have
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Final, Generic, Literal, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 from pydantic import Field as Constrained
 
-from mlshared._envelope import open_envelope, seal
+from mlshared._envelope import Closed, open_closed, seal, unwrap
 from mlshared.errors import IntegrityError, UnsupportedFormat
 
 FORMAT: Final = "1.0"
@@ -31,6 +32,7 @@ Sha256 = Annotated[str, Constrained(pattern=r"^[0-9a-f]{64}$")]
 Hex128 = Annotated[str, Constrained(pattern=r"^[0-9a-f]{32}$")]
 Number = Annotated[int, Constrained(ge=1, le=9_999_999_999)]
 Scalar = bool | int | float | str
+Trusted = Literal["signed", "unsigned", "unverified"]
 FieldKind = Literal["number", "boolean", "category", "datetime", "text"]
 
 
@@ -295,12 +297,15 @@ class Stored(Generic[E_]):
         raw: Its bytes.
         sha256: Of its bytes.
         signed: Whether it claims to be signed.
+        trust: What is known of that: ``signed`` (by a trusted key), ``unsigned``, or ``unverified`` (it claims to
+            be signed, and nobody has looked by whom).
     """
 
     entry: E_
     raw: bytes
     sha256: str
     signed: bool
+    trust: Trusted = "unsigned"
 
 
 def to_bytes(entry: Entry) -> bytes:
@@ -308,15 +313,22 @@ def to_bytes(entry: Entry) -> bytes:
     return seal(entry.model_dump(mode="json"), entry.TYPE)
 
 
-def parse(raw: bytes, kind: type[E_]) -> Stored[E_]:
+def parse(raw: bytes, kind: type[E_], check: Callable[[Closed], Trusted] | None = None) -> Stored[E_]:
     """Return the entry in these bytes.
 
+    Args:
+        raw: The bytes.
+        kind: What it should be.
+        check: Judges the signatures, before the payload is parsed.
+
     Raises:
+        SignatureError: If ``check`` does.
         UnsupportedFormat: If its format's major number, or a field it calls critical, is not known here.
         IntegrityError: If it is anything but a well-formed entry of ``kind``.
     """
-    opened = open_envelope(raw, kind.TYPE)
-    payload = opened.payload
+    closed = unwrap(raw, kind.TYPE)
+    trust: Trusted = check(closed) if check is not None else "unverified" if closed.signed else "unsigned"
+    payload = open_closed(closed).payload
     if payload.get("type") != kind.TYPE:
         raise IntegrityError(f"says it is a {str(payload.get('type'))[:80]!r}, not a {kind.TYPE}")
     _check_format(payload, kind)
@@ -326,7 +338,7 @@ def parse(raw: bytes, kind: type[E_]) -> Stored[E_]:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise IntegrityError(f"not a {kind.TYPE}: {where}: {first['msg']}") from error
-    return Stored(entry, raw, opened.sha256, opened.signed)
+    return Stored(entry, raw, closed.sha256, closed.signed, trust)
 
 
 def check_model_name(name: str) -> str:

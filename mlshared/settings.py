@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from mlshared._keys import TrustedKey, read_keys
 from mlshared._ref import parse_ref
 from mlshared.errors import ConfigError
 from mlshared.manifest import check_alias, check_model_name
@@ -41,6 +42,11 @@ class Settings(BaseModel):
         estimator_min_rows: Tables of so many rows and more are answered by the estimator where there is a plan
             as well, once it is loaded.
         trusted_types: Full names of types an estimator may hold beyond this package's own list.
+        trusted_keys: Public keys, as objects or as paths of files made by ``trainer keygen``: nothing is accepted
+            that none of them signed. None: signatures are not checked.
+        allow_unsigned: Without keys, serve even from a store that says it is signed; and warn nobody.
+        allow_joblib: Load estimators stored by joblib, which runs any code in them; only with a verified signature.
+        refuse_overdue: Answer nothing once the release in force is older than it promised to become.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -58,6 +64,10 @@ class Settings(BaseModel):
     idle_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     estimator_min_rows: Annotated[int, Field(ge=1)] = 1000
     trusted_types: tuple[str, ...] = ()
+    trusted_keys: tuple[TrustedKey, ...] | None = None
+    allow_unsigned: bool = False
+    allow_joblib: bool = False
+    refuse_overdue: bool = False
 
     @field_validator("store")
     @classmethod
@@ -94,6 +104,19 @@ class Settings(BaseModel):
                 raise ValueError(f"{ref!r} has no log of its own; write 'flights' or 'flights@staging'")
         return value
 
+    @field_validator("trusted_keys", mode="before")
+    @classmethod
+    def _usable_keys(cls, value: Any) -> Any:
+        return None if value is None else read_keys(value)
+
+    @model_validator(mode="after")
+    def _one_kind_of_trust(self) -> "Settings":
+        if self.trusted_keys and self.allow_unsigned:
+            raise ValueError(
+                "allow_unsigned and trusted_keys contradict each other: with keys nothing unsigned is accepted"
+            )
+        return self
+
     @field_validator("cache_dir")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
@@ -127,13 +150,14 @@ def make_settings(values: Mapping[str, Any]) -> Settings:
             known = ", ".join(Settings.model_fields)
             raise ConfigError(f"unknown setting {name[:80]!r}; known: {known}") from error
         message = problem["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"setting {name!r}: {message}") from error
+        raise ConfigError(f"setting {name!r}: {message}" if name else f"settings: {message}") from error
 
 
 def from_environment(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Return the settings that ``MLSHARED_*`` variables give, unchecked.
 
-    ``MLSHARED_STORAGE_OPTIONS``, ``_PINS``, ``_FLOORS`` and ``_TRUSTED_TYPES`` hold JSON.
+    ``MLSHARED_STORAGE_OPTIONS``, ``_PINS``, ``_FLOORS`` and ``_TRUSTED_TYPES`` hold JSON, ``_TRUSTED_KEYS`` JSON or
+    the path of a file.
 
     Raises:
         ConfigError: If a variable names no setting, is empty, or should hold JSON and does not.
@@ -148,7 +172,8 @@ def from_environment(environ: Mapping[str, str] | None = None) -> dict[str, Any]
             raise ConfigError(f"{variable[:80]} names no setting; known: {known}")
         if not text.strip():
             raise ConfigError(f"{variable} is set and empty; unset it or give it a value")
-        values[name] = _from_json(variable, text) if name in _FROM_JSON else text
+        is_json = name in _FROM_JSON or (name == "trusted_keys" and text.lstrip()[0] in "[{")
+        values[name] = _from_json(variable, text) if is_json else text
     return values
 
 

@@ -19,7 +19,8 @@ from typing import Annotated, Final, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mlshared._envelope import MAX_ENTRY_BYTES, strict_json
+from mlshared._envelope import MAX_ENTRY_BYTES, strict_json, unwrap
+from mlshared._keys import NO_KEYS, Place, Trust
 from mlshared.errors import IntegrityError, StorageError, UnsupportedFormat
 from mlshared.manifest import (
     ALIAS_NAME,
@@ -27,10 +28,12 @@ from mlshared.manifest import (
     MODEL_NAME,
     RESERVED_MODELS,
     Artifact,
+    Entry,
     Manifest,
     Release,
     Stored,
     parse,
+    to_bytes,
 )
 
 IDENTITY_KEY: Final = "mlshared.json"
@@ -68,6 +71,14 @@ class Objects(Protocol):
 
     def close(self) -> None:
         """Let go of connections; a later call makes them anew."""
+        ...
+
+
+class Signer(Protocol):
+    """Signs what a trainer writes."""
+
+    def seal(self, entry: Entry) -> bytes:
+        """Return the signed envelope of an entry."""
         ...
 
 
@@ -120,10 +131,21 @@ class Store:
     Args:
         objects: The storage.
         budget_seconds: For all calls together until the next `allow`.
+        trust: Whose signatures count; by default nothing is checked.
+        signer: Signs what is written here. Used by trainers alone.
     """
 
-    def __init__(self, objects: Objects, *, budget_seconds: float = 60.0) -> None:
+    def __init__(
+        self,
+        objects: Objects,
+        *,
+        budget_seconds: float = 60.0,
+        trust: Trust = NO_KEYS,
+        signer: Signer | None = None,
+    ) -> None:
         self.objects = objects
+        self.trust = trust
+        self.signer = signer
         self._deadline = time.monotonic() + budget_seconds
 
     def allow(self, seconds: float) -> None:
@@ -140,6 +162,10 @@ class Store:
         if left <= 0:
             raise StorageError("the store did not answer in time")
         return left
+
+    def seal(self, entry: Entry) -> bytes:
+        """Return the bytes of a release or manifest to be written here: signed, where there is a key."""
+        return to_bytes(entry) if self.signer is None else self.signer.seal(entry)
 
     def identity(self) -> Identity | None:
         """Return who the store is, or None if nobody has published to it yet.
@@ -164,7 +190,7 @@ class Store:
     def release(self, store_id: str, model: str, alias: str, number: int) -> Stored[Release] | None:
         """Return one entry of an alias's log, or None if it is absent."""
         raw = self.release_bytes(model, alias, number)
-        return None if raw is None else open_release(raw, store_id, model, alias, number)
+        return None if raw is None else open_release(raw, store_id, model, alias, number, self.trust)
 
     def release_bytes(self, model: str, alias: str, number: int) -> bytes | None:
         """Return the bytes at an entry's place, unchecked, or None if there are none."""
@@ -173,7 +199,7 @@ class Store:
     def manifest(self, store_id: str, model: str, version: int) -> Stored[Manifest] | None:
         """Return a version's manifest, or None if it is absent."""
         raw = self.manifest_bytes(model, version)
-        return None if raw is None else open_manifest(raw, store_id, model, version)
+        return None if raw is None else open_manifest(raw, store_id, model, version, self.trust)
 
     def manifest_bytes(self, model: str, version: int) -> bytes | None:
         """Return the bytes at a manifest's place, unchecked, or None if there are none."""
@@ -266,13 +292,16 @@ class Store:
         return sorted(int(match[1]) for name in names if (match := _NUMBERED.fullmatch(name)))
 
 
-def open_release(raw: bytes, store_id: str, model: str, alias: str, number: int) -> Stored[Release]:
-    """Return the release in these bytes, if it belongs where it was found.
+def open_release(
+    raw: bytes, store_id: str, model: str, alias: str, number: int, trust: Trust = NO_KEYS
+) -> Stored[Release]:
+    """Return the release in these bytes, if it belongs where it was found and ``trust`` accepts its signatures.
 
     Raises:
-        ArtifactError: If it does not.
+        ArtifactError: If not.
     """
-    stored = parse(raw, Release)
+    place = Place(release_key(model, alias, number), store_id, model, alias)
+    stored = parse(raw, Release, lambda closed: trust.check(closed, "release", place))
     entry = stored.entry
     _check_store(entry.store, store_id, f"{release_key(model, alias, number)} holds an entry")
     found = (entry.store, entry.model, entry.alias, entry.number)
@@ -280,16 +309,24 @@ def open_release(raw: bytes, store_id: str, model: str, alias: str, number: int)
         raise IntegrityError(f"{release_key(model, alias, number)} holds an entry of another place")
     if entry.prev is not None and entry.prev.number >= number:
         raise IntegrityError(f"{release_key(model, alias, number)} follows an entry that comes after it")
+    if entry.reset:
+        # A reader follows it from a higher number: a right of its own.
+        trust.check(unwrap(raw, Release.TYPE), "reset", place)
     return stored
 
 
-def open_manifest(raw: bytes, store_id: str, model: str, version: int) -> Stored[Manifest]:
-    """Return the manifest in these bytes, if it belongs where it was found.
+def open_manifest(
+    raw: bytes, store_id: str, model: str, version: int, trust: Trust = NO_KEYS
+) -> Stored[Manifest]:
+    """Return the manifest in these bytes, if it belongs where it was found and ``trust`` accepts its signatures.
+
+    Where a release that is trusted names the manifest's hash, its own signature adds nothing.
 
     Raises:
-        ArtifactError: If it does not.
+        ArtifactError: If not.
     """
-    stored = parse(raw, Manifest)
+    place = Place(version_key(model, version), store_id, model)
+    stored = parse(raw, Manifest, lambda closed: trust.check(closed, "manifest", place))
     entry = stored.entry
     _check_store(entry.store, store_id, f"{version_key(model, version)} holds a manifest")
     if (entry.store, entry.model, entry.version) != (store_id, model, version):

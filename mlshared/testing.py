@@ -11,6 +11,7 @@ Models obtained earlier are reached as well as later ones. No store and no sciki
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from mlshared.client import Client
@@ -36,7 +37,8 @@ def override_model(
         predict: A constant, or a function of the row or table, that answers `predict`.
         predict_proba: The same for `predict_proba`.
         raises: Raised by every method instead.
-        store: A folder with the model, answered from for real; needs what the model needs.
+        store: A folder with the model, as ``trainer pull`` makes it, answered from for real; needs what the model
+            needs. Signatures are not checked here: the folder is the test's own.
 
     Raises:
         ConfigError: If nothing, or more than one of answers, ``raises`` and ``store``, is given.
@@ -49,7 +51,12 @@ def override_model(
         with overriding(ref, _Answers(ref, answers, raises)):
             yield
         return
-    with Client(store, poll_seconds=0) as client, overriding(ref, client.model(ref).current):
+    with (
+        # A cache of its own: the host's remembers the log of the store that the folder was pulled from.
+        TemporaryDirectory(prefix="mlshared-override-") as cache,
+        Client(store, poll_seconds=0, cache_dir=cache, allow_unsigned=True) as client,
+        overriding(ref, client.model(ref).current),
+    ):
         yield
 
 

@@ -46,6 +46,8 @@ wire = _beside("wire.py")
 machine = _beside("machine.py")
 proxy = _beside("faults/proxy.py")
 make_shelf = _beside("shelf.py").make_shelf
+for _name in ("entries", "signers", "process"):
+    _beside(f"{_name}.py")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -54,6 +56,12 @@ def _home_is_left_alone(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _a_host_of_its_own(tmp_path_factory, monkeypatch):
+    """A trainer remembers how far a store's logs had come: copies of one store must not meet on one host."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("host")))
 
 
 @pytest.fixture(scope="session", autouse=True)

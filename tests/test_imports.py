@@ -13,14 +13,18 @@ TOP = Path(__file__).parents[1]
 # A module imports only from the lines above its own. Where to put a new one: as far up as it can go.
 LAYERS = {
     "mlshared": """
-        _breath _features _loop _poller _skops_types _status _trainer_entry errors events
-        _disk _envelope _local _remote _skops_audit _skops_content plan._file plan._step
-        _artifact _bucket _folder _selftest manifest plan._bagging plan._basic plan._ensemble
+        _features _looks _native _process _skops_names _status _trainer_entry errors events
+        _breath _envelope _local _loop _poller _skops_require _skops_types _skops_zip plan._file plan._step
+        _disk _remote _selftest _skops_audit _skops_shapes _skops_trees manifest plan._bagging plan._basic
+        plan._ensemble
         plan._expand plan._forest plan._labels plan._models plan._normal plan._points
         plan._row_scores plan._row_steps plan._targets plan._text plan._trees
-        _answers _cache _ref _schema plan._counts plan._elementwise plan._neighbours store
-        _frames _objects _target plan._ops settings
-        _alias_log _estimator _verdicts plan._program
+        _keys _skops_content
+        _artifact
+        _answers _bucket _folder _policy _ref _schema plan._counts plan._elementwise plan._neighbours store
+        _crashes _frames _objects _target plan._ops settings
+        _cache
+        _alias_log _estimator _fingerprint _freshness _verdicts plan._program
         _following plan._separable
         plan._row_cuts plan._row_number
         plan._row_blocks plan._row_columns plan._row_states plan._row_terms
@@ -31,7 +35,8 @@ LAYERS = {
         plan.__init__
         _version
         _planned model
-        _load _replaced
+        _load _notices _replaced
+        _house _loader _notes
         _refresh
         _worker
         client
@@ -47,13 +52,15 @@ LAYERS = {
         converters._ensembles converters._forests converters._layers converters._lightgbm
         converters._selection converters._several converters._wrappers converters._xgboost
         recipe
-        _fit config converters._adaboost converters._bagging
-        _evaluate _look _read_back _scaffold _writing converters.__init__
-        _collect _doctor _history _plan _recover _release
+        _fit _renewal config converters._adaboost converters._bagging
+        _evaluate _scaffold _signing converters.__init__
+        _keygen _look _plan _read_back _writing
+        _collect _doctor _history _recover _release
         _publish
-        _retrain
+        _carry _retrain
+        _verify
         _commands
-        _commands_alias _commands_look _commands_store
+        _commands_alias _commands_look _commands_store _commands_trust
         __init__ cli
     """,
 }

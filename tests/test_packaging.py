@@ -54,7 +54,7 @@ def test_every_extra_is_there(wheel: zipfile.Path) -> None:
     """Errors and the README name them."""
     message = Parser().parsestr(metadata(wheel, "METADATA"))
     extras = set(message.get_all("Provides-Extra", []))
-    assert extras == {"s3", "sklearn", "trainer", "flask", "django", "examples", "all"}
+    assert extras == {"s3", "sklearn", "trust", "trainer", "flask", "django", "examples", "all"}
 
 
 def test_it_says_which_python_and_shows_the_readme(wheel: zipfile.Path) -> None:

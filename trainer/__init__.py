@@ -17,13 +17,16 @@ from .recipe import Recipe
 from .splits import KeySplit, TimeSplit
 
 if TYPE_CHECKING:
+    from ._carry import copy, pull
     from ._collect import Collected, collect
     from ._history import history, versions
+    from ._keygen import keygen
     from ._outcome import Outcome
     from ._publish import Published, publish
     from ._recover import recover
     from ._release import hold, release, rollback
     from ._retrain import retrain
+    from ._verify import verify
 
 __all__ = [
     "AtLeast",
@@ -36,13 +39,17 @@ __all__ = [
     "Recipe",
     "TimeSplit",
     "collect",
+    "copy",
     "history",
     "hold",
+    "keygen",
     "publish",
+    "pull",
     "recover",
     "release",
     "retrain",
     "rollback",
+    "verify",
     "versions",
 ]
 
@@ -55,13 +62,17 @@ _LAZY: Final = {
     "Outcome": "_outcome",
     "Published": "_publish",
     "collect": "_collect",
+    "copy": "_carry",
     "history": "_history",
     "hold": "_release",
+    "keygen": "_keygen",
     "publish": "_publish",
+    "pull": "_carry",
     "recover": "_recover",
     "release": "_release",
     "retrain": "_retrain",
     "rollback": "_release",
+    "verify": "_verify",
     "versions": "_history",
 }
 

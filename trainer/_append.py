@@ -12,6 +12,7 @@ import time
 from typing import Final
 
 from mlshared._envelope import MAX_ENTRY_BYTES
+from mlshared._keys import NO_KEYS
 from mlshared.errors import AccessDenied, ConfigError, NotPublished, StorageError
 from mlshared.manifest import FORMAT
 from mlshared.store import IDENTITY_KEY, Identity, Store
@@ -63,26 +64,42 @@ def nonce() -> str:
     return secrets.token_hex(16)
 
 
-def open_identity(store: Store) -> Identity:
-    """Return who a store is.
+def open_identity(store: Store, *, releases: bool = True) -> Identity:
+    """Return who a store is, to write to it.
+
+    Args:
+        store: Which.
+        releases: Whether manifests or releases are to be written, and not only what says that blobs go.
 
     Raises:
         NotPublished: If nobody has published to it yet.
+        ConfigError: If it is signed, and there is no key to sign with.
     """
     identity = store.identity()
     if identity is None:
         raise NotPublished("this is no store yet: publish a model first")
+    if identity.signed and releases and store.signer is None:
+        raise ConfigError(
+            "this store is signed, and no signing key is configured: apps would refuse what is written here; set "
+            'TRAINER_SIGNING_KEY_FILE, or key = "path" in trainer.toml'
+        )
+    if not identity.signed:
+        # Apps without keys accept what is unsigned: an entry that passed it over would not follow for them.
+        store.trust = NO_KEYS
     return identity
 
 
 def found_store(store: Store) -> Identity:
     """Return who a store is, making it one if nobody has; refuses storage that would lose races.
 
+    A store made with a signing key says that it is signed, and stays so for ever.
+
     Raises:
         ConfigError: If the storage overwrites what exists although told not to.
     """
     if store.identity() is None:
-        data = Identity(format=FORMAT, id=nonce()).model_dump_json().encode()
+        made = Identity(format=FORMAT, id=nonce(), signed=store.signer is not None)
+        data = made.model_dump_json().encode()
         append(store, IDENTITY_KEY, data, IDENTITY_KEY)
     _refuse_overwriting(store)
     return open_identity(store)

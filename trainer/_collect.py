@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from mlshared.errors import ArtifactError, ConfigError, NotPublished
+from mlshared.errors import ArtifactError, ConfigError, NotPublished, SignatureError
 from mlshared.manifest import FORMAT, Manifest, Stored, Tombstone, to_bytes
-from mlshared.store import blob_key, tombstone_key, version_key
+from mlshared.store import blob_key, open_release, tombstone_key, version_key
 
 from ._append import append, nonce
 from ._clock import store_time
@@ -140,7 +140,7 @@ def collect(
     """
     if keep < 1:
         raise ConfigError("keep is at least 1: the newest version always stays")
-    with writing(store, storage_options) as to:
+    with writing(store, storage_options, releases=False) as to:
         for name in names:
             check_names(name)
             if not to.store.versions(name):
@@ -244,6 +244,9 @@ def _named_by(to: Writing, model: str, alias: str) -> set[int]:
         to.store.allow(BUDGET_SECONDS)
         try:
             stored = to.store.release(to.store_id, model, alias, number)
+        except SignatureError:
+            named |= _named_by_whoever(to, model, alias, number)
+            continue
         except ArtifactError:
             continue
         if stored is None:
@@ -256,6 +259,19 @@ def _named_by(to: Writing, model: str, alias: str) -> set[int]:
             break
         named |= {entry.version} | ({entry.fallback.version} if entry.fallback else set())
     return named
+
+
+def _named_by_whoever(to: Writing, model: str, alias: str, number: int) -> set[int]:
+    """Return the versions that an entry names whose key is not trusted here: some app may trust it."""
+    raw = to.store.release_bytes(model, alias, number)
+    try:
+        stored = None if raw is None else open_release(raw, to.store_id, model, alias, number)
+    except ArtifactError:
+        return set()
+    if stored is None:
+        return set()
+    entry = stored.entry
+    return {entry.version} | ({entry.fallback.version} if entry.fallback else set())
 
 
 def _written(to: Writing, model: str, versions: Iterable[int]) -> dict[int, float]:

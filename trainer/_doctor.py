@@ -15,13 +15,21 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from mlshared._objects import open_objects
-from mlshared.errors import AccessDenied, ArtifactError, IntegrityError, StorageError, UnsupportedFormat
+from mlshared.errors import (
+    AccessDenied,
+    ArtifactError,
+    IntegrityError,
+    SignatureError,
+    StorageError,
+    UnsupportedFormat,
+)
 from mlshared.manifest import Manifest
 from mlshared.store import Store, blob_key
 
 from ._log import read_log
 from ._lost import aliases_known, check_log
 from ._seen import Seen, seen_from
+from ._signing import find_signing
 from ._writing import BUDGET_SECONDS
 from .config import choose_options, choose_store, find_config
 from .errors import LogLost
@@ -61,10 +69,15 @@ def examine(
         read_only: Whether to write nothing, as with an app's own credentials.
     """
     url = choose_store(store, find_config())
-    objects = open_objects(url, choose_options(storage_options))
+    options = choose_options(storage_options)
+    objects = open_objects(url, options)
     try:
         return list(
-            _findings(Store(objects, budget_seconds=BUDGET_SECONDS), seen_from(url), read_only=read_only)
+            _findings(
+                find_signing(reads_only=True).store(objects, budget_seconds=BUDGET_SECONDS),
+                seen_from(url, options),
+                read_only=read_only,
+            )
         )
     finally:
         objects.close()
@@ -228,7 +241,7 @@ def _manifests(store: Store, store_id: str, model: str, numbers: Iterable[int]) 
             store.manifest(store_id, model, number)
         except UnsupportedFormat as error:
             yield Finding("warning", f"{model}@{number}", str(error), "upgrade mlshared here")
-        except IntegrityError as error:
+        except (IntegrityError, SignatureError) as error:
             yield Finding(
                 "problem", f"{model}@{number}", str(error), "find out who wrote it; never release it"
             )
@@ -247,7 +260,7 @@ def _alias(store: Store, seen: Seen, store_id: str, model: str, alias: str) -> I
         except UnsupportedFormat as error:
             yield Finding("warning", about, f"entry {number}: {error}", "upgrade mlshared here")
             return
-        except IntegrityError as error:
+        except (IntegrityError, SignatureError) as error:
             mend = "find out who wrote it; apps pass over it, and a person's release goes on after it"
             yield Finding("problem", about, f"entry {number} is not valid: {error}", mend)
     log = read_log(store, store_id, model, alias)

@@ -14,6 +14,9 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
+from io import BytesIO
+from pickle import Pickler, PicklingError
+from types import FunctionType
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -29,8 +32,8 @@ METHODS: Final = ("predict", "predict_proba", "decision_function", "transform")
 # Rows tried to see what predict returns.
 _TRIED: Final = 8
 _MENDS: Final = {
-    "__main__": "move it into a module that the web app can import too",
     "<lambda>": "give it a name in a module, and name that in trusted_types; or use a numpy ufunc",
+    "__main__": "move it into a module that the web app can import too",
     "<locals>": "move it to the top of a module",
     "scipy.stats": "publish the search's .best_estimator_, which holds no distributions",
 }
@@ -127,15 +130,65 @@ def dump_estimator(estimator: Any, trusted_types: Iterable[str] = ()) -> bytes:
     return data
 
 
-def environment(estimator: Any, data: bytes | None, X: Any = None) -> Environment:  # noqa: N803 - scikit-learn's name
+def dump_joblib(estimator: Any) -> bytes:
+    """Return a fitted estimator as joblib bytes.
+
+    Raises:
+        NotStorable: If it holds a lambda or something of ``__main__``, which no app could load, or if it cannot be
+            pickled.
+    """
+    import joblib  # noqa: PLC0415 - heavy
+
+    buffer = BytesIO()
+    try:
+        names = _pickled_names(estimator)
+        joblib.dump(estimator, buffer)
+    except (PicklingError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        raise NotStorable(f"{_named(estimator)} cannot be stored: {str(error)[:300]}") from error
+    if refused := sorted(name for name in names if name.startswith("__main__.")):
+        raise NotStorable(
+            f"{_named(estimator)} cannot be stored: it holds {refused[0]} ({_MENDS['__main__']})"
+        )
+    return buffer.getvalue()
+
+
+class _Naming(Pickler):
+    """Notes the classes and functions that a pickle would name."""
+
+    def __init__(self) -> None:
+        super().__init__(BytesIO())
+        self.names: set[str] = set()
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, type | FunctionType):
+            self.names.add(f"{obj.__module__}.{obj.__qualname__}")
+        return NotImplemented
+
+
+def _pickled_names(estimator: Any) -> set[str]:
+    naming = _Naming()
+    naming.dump(estimator)
+    return naming.names
+
+
+def environment(
+    estimator: Any,
+    data: bytes | None,
+    X: Any = None,  # noqa: N803 - scikit-learn's name
+    *,
+    pickled: bool = False,
+) -> Environment:
     """Return where the estimator was trained.
 
     Args:
         estimator: Fitted.
         data: Its bytes, from `dump_estimator`; None if it cannot be stored.
         X: What it was fitted on; pandas is listed if that is a frame.
+        pickled: Whether it was stored by `dump_joblib`.
     """
     types = {type(estimator).__module__} if data is None else set(audit(data).names)
+    if pickled:
+        types = _pickled_names(estimator)
     return Environment(
         python=platform.python_version(), machine=platform.machine(), libraries=libraries(types, X)
     )

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from itertools import chain
 from typing import Final, Literal
 
-from mlshared.errors import ArtifactError, ConfigError, IntegrityError, StorageError
+from mlshared.errors import ArtifactError, ConfigError, IntegrityError, SignatureError, StorageError
 from mlshared.manifest import (
     FORMAT,
     Fallback,
@@ -24,7 +24,7 @@ from mlshared.manifest import (
     check_alias,
     check_model_name,
 )
-from mlshared.store import Store
+from mlshared.store import Store, open_release
 
 from ._append import nonce
 
@@ -43,6 +43,8 @@ class Log:
         alias: The alias.
         head: The highest valid entry, or None if there is none.
         highest: The highest number there is, valid or not; 0 if none.
+        passed_over: The highest entry above the head that is an entry, and not signed as this trainer wants it. Apps
+            with other keys may have accepted it, so the next one follows it.
     """
 
     store_id: str
@@ -50,6 +52,7 @@ class Log:
     alias: str
     head: Stored[Release] | None
     highest: int
+    passed_over: Previous | None = None
 
     @property
     def obscured(self) -> bool:
@@ -66,13 +69,19 @@ def read_log(store: Store, store_id: str, model: str, alias: str) -> Log:
     """
     numbers = store.releases(model, alias)
     head: Stored[Release] | None = None
+    passed_over: Previous | None = None
     for number in reversed(numbers):
-        stored = _valid(store, store_id, model, alias, number)
+        try:
+            stored = _valid(store, store_id, model, alias, number)
+        except SignatureError:
+            if head is None and passed_over is None:
+                passed_over = _whoever_signed_it(store, store_id, model, alias, number)
+            continue
         if stored is not None:
             head = stored
             if not stored.entry.rootless:
                 break
-    return Log(store_id, model, alias, head, numbers[-1] if numbers else 0)
+    return Log(store_id, model, alias, head, numbers[-1] if numbers else 0, passed_over)
 
 
 def check_names(model: str, alias: str | None = None) -> None:
@@ -113,10 +122,13 @@ def next_entry(
         reason: In words.
         left: Versions that a rollback leaves: they join the withdrawn.
         older: What else may be fallen back to, best first; asked only where the head offers nothing.
-        fresh_for_seconds: After how long without a newer entry the alias counts as overdue.
+        fresh_for_seconds: After how long without a newer entry the alias counts as overdue. None: no promise; a
+            person's entry hands on the one in force.
         reset: Whether readers follow it from wherever they are.
     """
     head = log.head.entry if log.head else None
+    if fresh_for_seconds is None and by == "person" and head is not None:
+        fresh_for_seconds = head.fresh_for_seconds
     version = target.entry.version
     withdrawn = set(head.withdrawn if head else ()) | set(left)
     withdrawn.discard(version)
@@ -129,7 +141,8 @@ def next_entry(
         alias=log.alias,
         number=log.highest + 1,
         kind=kind,
-        prev=Previous(number=head.number, sha256=log.head.sha256) if head and log.head else None,
+        prev=log.passed_over
+        or (Previous(number=head.number, sha256=log.head.sha256) if head and log.head else None),
         version=version,
         manifest_sha256=target.sha256,
         fallback=next(_fallbacks(head, version, withdrawn, older), None),
@@ -187,3 +200,12 @@ def _valid(store: Store, store_id: str, model: str, alias: str, number: int) -> 
         return stored
     raw = store.release_bytes(model, alias, prev.number) if prev.number < number else None
     return stored if raw is not None and hashlib.sha256(raw).hexdigest() == prev.sha256 else None
+
+
+def _whoever_signed_it(store: Store, store_id: str, model: str, alias: str, number: int) -> Previous | None:
+    raw = store.release_bytes(model, alias, number)
+    try:
+        stored = None if raw is None else open_release(raw, store_id, model, alias, number)
+    except ArtifactError:
+        return None
+    return None if stored is None else Previous(number=number, sha256=stored.sha256)

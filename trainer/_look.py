@@ -16,11 +16,12 @@ from typing import Any, Final
 from mlshared._alias_log import accepts
 from mlshared._objects import open_objects
 from mlshared._ref import Ref
-from mlshared.errors import IntegrityError, NotPublished
+from mlshared.errors import IntegrityError, NotPublished, SignatureError
 from mlshared.manifest import Manifest, Release
 from mlshared.plan import load_plan
 from mlshared.store import Store
 
+from ._signing import find_signing
 from .config import choose_options
 
 COLLECTED: Final = "collected"
@@ -62,7 +63,7 @@ def open_store(url: str, options: Mapping[str, Any] | None = None) -> Iterator[O
     """
     objects = open_objects(url, choose_options(options))
     try:
-        reader = Store(objects)
+        reader = find_signing(reads_only=True).store(objects)
         identity = reader.identity()
         if identity is None:
             raise NotPublished(
@@ -107,7 +108,7 @@ def history(store: OpenStore, name: str, alias: str) -> list[Release]:
     for number in numbers:
         try:
             stored = store.reader.release(store.id, name, alias, number)
-        except IntegrityError:
+        except (IntegrityError, SignatureError):
             continue
         if stored is not None and accepts(head, stored.entry):
             entries.append(stored.entry)

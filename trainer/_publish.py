@@ -13,11 +13,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from mlshared._estimator import EstimatorPredictor
 from mlshared._objects import open_objects
 from mlshared._schema import Schema
+from mlshared.errors import ConfigError
 from mlshared.manifest import (
     FORMAT,
     Artifact,
@@ -26,12 +27,11 @@ from mlshared.manifest import (
     Manifest,
     Stored,
     Training,
-    to_bytes,
 )
 from mlshared.store import Store, blob_key, open_manifest, version_key
 
 from ._append import append, found_store, nonce
-from ._estimators import NotStorable, describe_estimator, dump_estimator, environment
+from ._estimators import NotStorable, describe_estimator, dump_estimator, dump_joblib, environment
 from ._fields import fields_from_schema, infer_fields
 from ._golden import golden_rows, make_golden
 from ._log import check_names
@@ -42,6 +42,7 @@ from ._read_back import RowFunction, read_back
 from ._release import release as release_by_person
 from ._release import release_first
 from ._seen import Seen, seen_from
+from ._signing import find_signing
 from .config import choose_options, choose_store, find_config
 from .errors import LogLost, ReleaseRefused
 from .recipe import describe_features
@@ -52,6 +53,9 @@ ALIAS: Final = "production"
 SLOWEST_BYTES_PER_SECOND: Final = 1e6
 
 LABELLING: Final = frozenset({"classifier", "clusterer", "outlier_detector"})
+
+
+StoredFormat = Literal["skops", "joblib"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,7 @@ def publish(
     trusted_types: tuple[str, ...] = (),
     training: Training | None = None,
     labels: Mapping[str, str] | None = None,
+    format: StoredFormat = "skops",  # noqa: A002 - a documented name
 ) -> Published:
     """Publish any fitted estimator, and release it if told to.
 
@@ -120,8 +125,11 @@ def publish(
         trusted_types: Exact names that every client of this model has in its setting ``trusted_types``.
         training: How it was trained, if known.
         labels: Free text for the manifest.
+        format: ``skops``, or ``joblib`` for what skops cannot store: it can run any code when it is loaded, so it
+            takes a signing key here, and ``allow_joblib`` and ``trusted_keys`` in every app.
 
     Raises:
+        ConfigError: If ``format`` is ``joblib`` and there is no signing key.
         NotStorable: If the estimator cannot be stored so that a client could load it, and has no plan either.
         SelfTestFailed: If the published version, read back, does not answer as it did here.
         OutcomeUnknown: If the store stopped answering while writing.
@@ -130,7 +138,10 @@ def publish(
     check_names(name, release)
     objects = open_objects(url, options)
     try:
-        opened = Store(objects, budget_seconds=BUDGET_SECONDS)
+        signing = find_signing()
+        opened = signing.store(objects, budget_seconds=BUDGET_SECONDS)
+        if format == "joblib" and signing.key is None:
+            raise ConfigError('format="joblib" needs a signing key: no app loads such a file unsigned')
         store_id = found_store(opened).id
         made = draft(
             estimator,
@@ -144,10 +155,15 @@ def publish(
             trusted_types=trusted_types,
             training=training,
             labels=labels,
+            format=format,
         )
         stored = upload(opened, made)
-        read_back(url, options, stored.entry, features=features, trusted_types=trusted_types)
-        first, reason = _first_release(opened, stored, seen_from(url)) if release is None else (False, "")
+        read_back(url, options, stored.entry, features=features, trusted_types=trusted_types, signing=signing)
+        first, reason = (
+            first_release(opened, stored, seen_from(url, options), "the first version")
+            if release is None
+            else (False, "")
+        )
     finally:
         objects.close()
     version, ref = stored.entry.version, f"{name}@{stored.entry.version}"
@@ -175,6 +191,7 @@ def draft(
     trusted_types: tuple[str, ...] = (),
     training: Training | None = None,
     labels: Mapping[str, str] | None = None,
+    format: StoredFormat = "skops",  # noqa: A002
 ) -> Draft:
     """Return everything a version is, but its number. Arguments and errors are those of `publish`."""
     check_names(name)
@@ -187,16 +204,18 @@ def draft(
     )
     blobs = {} if plan is None else {"plan": plan}
     try:
-        blobs["skops"] = dump_estimator(estimator, trusted_types)
+        blobs[format] = (
+            dump_joblib(estimator) if format == "joblib" else dump_estimator(estimator, trusted_types)
+        )
     except NotStorable as error:
         if plan is None:
             raise
         report = f"{report}; the plan alone is published: {error}"
-    where = environment(estimator, blobs.get("skops"), X)
+    where = environment(estimator, blobs.get("skops"), X, pickled=format == "joblib")
     if categories:
         blobs["categories"] = json.dumps(categories).encode()
     blobs["golden"] = _golden(estimator, X, kind, fields, categories, description, features, raw)
-    requires = {"skops": _requirements(where)}
+    requires: dict[str, dict[str, str]] = {format: _requirements(where)}
     manifest = Manifest(
         type=Manifest.TYPE,
         format=FORMAT,
@@ -217,7 +236,7 @@ def draft(
         artifacts=tuple(
             Artifact(
                 kind=each,
-                required=each != "plan" or "skops" not in blobs,
+                required=each != "plan" or format not in blobs,
                 sha256=hashlib.sha256(blob).hexdigest(),
                 size=len(blob),
                 requires=requires.get(each, {}),
@@ -260,9 +279,9 @@ def _number(store: Store, manifest: Manifest, elapsed: Callable[[], float]) -> S
     while elapsed() <= COLLECTION_GRACE_SECONDS / 2:
         store.allow(BUDGET_SECONDS)
         numbered = manifest.model_copy(update={"version": version, "nonce": nonce(), "heads": seen})
-        raw = to_bytes(numbered)
+        raw = store.seal(numbered)
         if append(store, version_key(model, version), raw, f"version {version} of {model}"):
-            return open_manifest(raw, manifest.store, model, version)
+            return open_manifest(raw, manifest.store, model, version, store.trust)
         version += 1
     # The collector may take blobs that no manifest names for a publish that was given up.
     return None
@@ -274,10 +293,10 @@ def _elapsed() -> Callable[[], float]:
     return lambda: max(time.monotonic() - began, time.time() - began_at)
 
 
-def _first_release(store: Store, stored: Stored[Manifest], seen: Seen) -> tuple[bool, str]:
+def first_release(store: Store, stored: Stored[Manifest], seen: Seen, reason: str) -> tuple[bool, str]:
     """Put a version in force if nothing ever was; return whether it was, and why not."""
     try:
-        first = release_first(store, stored.entry.store, stored, ALIAS, reason="the first version", seen=seen)
+        first = release_first(store, stored.entry.store, stored, ALIAS, reason=reason, seen=seen)
     except LogLost as error:
         return False, str(error)
     return first, "" if first else "not asked to"

@@ -13,9 +13,12 @@ from typing import Any, Final
 
 from mlshared import Client
 from mlshared.__main__ import EXIT_STORE
+from mlshared._artifact import ESTIMATOR_KINDS
 from mlshared.errors import ArtifactError, StorageError
 from mlshared.manifest import Manifest
 from mlshared.settings import ENVIRONMENT_PREFIX
+
+from ._signing import NOT_SIGNING, Signing, without_secrets
 
 READ_BACK_SECONDS: Final = 300.0
 
@@ -33,6 +36,7 @@ def read_back(
     *,
     features: RowFunction | None = None,
     trusted_types: tuple[str, ...] = (),
+    signing: Signing = NOT_SIGNING,
 ) -> None:
     """Fetch a version as a client would, in a clean interpreter with an empty cache, and self-test it.
 
@@ -41,7 +45,7 @@ def read_back(
         StorageError: If the store does not answer.
     """
     ref = f"{manifest.model}@{manifest.version}"
-    estimator = manifest.artifact("skops") is not None
+    estimator = any(manifest.artifact(kind) is not None for kind in ESTIMATOR_KINDS)
     with tempfile.TemporaryDirectory(prefix="mlshared-readback-") as cache:
         settings: dict[str, Any] = {
             "store": url,
@@ -50,6 +54,8 @@ def read_back(
             "cache_dir": cache,
             "poll_seconds": 0,
             "trusted_types": trusted_types,
+            "allow_joblib": True,
+            **signing.client_settings(),
         }
         if url.startswith("memory://") or (features is not None and features.__module__ == "__main__"):
             # No other process sees this store, or can import this function.
@@ -66,7 +72,8 @@ def _check_in_a_clean_interpreter(
     ref: str, settings: dict[str, Any], features: RowFunction | None, *, estimator: bool
 ) -> None:
     # By environment, not arguments: storage options may hold secrets, and arguments are seen by all users.
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(ENVIRONMENT_PREFIX)}
+    kept = without_secrets(os.environ)
+    environment = {key: value for key, value in kept.items() if not key.startswith(ENVIRONMENT_PREFIX)}
     for name, value in settings.items():
         text = value if isinstance(value, str) else json.dumps(value)
         environment[f"{ENVIRONMENT_PREFIX}{name.upper()}"] = text

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from mlshared.errors import ConfigError
-from mlshared.manifest import Manifest, Release, Stored, parse, to_bytes
+from mlshared.manifest import Manifest, Release, Stored, parse
 
 from ._log import Log, check_names, next_entry, read_log
 from ._lost import known
@@ -85,7 +85,8 @@ def _entries(
         )
         if append_entry(to, entry):
             number = entry.number
-            log = replace(log, head=parse(to_bytes(entry), Release), highest=number)
+            head = parse(to.store.seal(entry), Release)  # the bytes that were written: Ed25519 signs alike
+            log = replace(log, head=head, highest=number, passed_over=None)
             yield entry
         else:
             log = read_log(to.store, to.store_id, log.model, log.alias)

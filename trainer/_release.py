@@ -174,6 +174,7 @@ def release_automatically(
     judge: Judge,
     *,
     reason: str = "",
+    fresh_for_seconds: float | None = None,
     seen: Seen = NOTHING_SEEN,
 ) -> Verdict:
     """Put a candidate in force if it passes every check against the version in force at that moment.
@@ -185,6 +186,7 @@ def release_automatically(
         alias: Under which name.
         judge: Head -> verdicts; called anew whenever the head has changed.
         reason: For the log.
+        fresh_for_seconds: After how long without a newer entry the alias counts as overdue.
         seen: What this host remembers of the store's logs.
 
     Raises:
@@ -201,10 +203,20 @@ def release_automatically(
                 True, False, f"entry {champion.number} put it in force meanwhile", checks, champion
             )
         store.allow(BUDGET_SECONDS)
-        if (why := _lost(to, log) or _stop(log, candidate.entry, checks)) is not None:
+        if (why := _lost(to, log)) is not None:
+            return Verdict(False, False, why, checks, champion)
+        if (why := _stop(log, candidate.entry, checks)) is not None:
             return Verdict(False, bool(champion and champion.hold), why, checks, champion)
         try:
-            entry = next_entry(log, candidate, kind="release", by="retrain", hold=False, reason=reason)
+            entry = next_entry(
+                log,
+                candidate,
+                kind="release",
+                by="retrain",
+                hold=False,
+                reason=reason,
+                fresh_for_seconds=fresh_for_seconds,
+            )
             if put_in_force(to, log, entry):
                 return Verdict(True, False, "every check passed", checks, champion)
         except ReleaseRefused as error:

@@ -24,7 +24,9 @@ from ._outcome import OnStep, Outcome
 from ._publish import Draft, draft, upload
 from ._read_back import read_back
 from ._release import release_automatically
+from ._renewal import renew
 from ._seen import Seen, seen_from
+from ._signing import Signing, client_settings, find_signing
 from ._writing import BUDGET_SECONDS
 from .checks import Check, Comparison, compatibility, judge
 from .config import choose_options, choose_store, find_config
@@ -59,12 +61,13 @@ def retrain(
     check_names(recipe.name, alias)
     objects = open_objects(url, options)
     try:
-        opened = Store(objects, budget_seconds=BUDGET_SECONDS)
+        signing = find_signing()
+        opened = signing.store(objects, budget_seconds=BUDGET_SECONDS)
         store_id = found_store(opened).id
-        seen = seen_from(url)
+        seen = seen_from(url, options)
         check_log(opened, read_log(opened, store_id, recipe.name, alias), seen)
         with lease(lambda: open_objects(url, options), store_id, recipe.name) as held:
-            run = _Run(recipe, url, options, alias, opened, store_id, seen, held, on_step or _silent)
+            run = _Run(recipe, url, options, alias, opened, store_id, seen, held, on_step or _silent, signing)
             return run.outcome()
     finally:
         objects.close()
@@ -84,7 +87,9 @@ class _Run:
         seen: Seen,
         held: Held,
         on_step: OnStep,
+        signing: Signing,
     ) -> None:
+        self._signing = signing
         self._recipe = recipe
         self._url = url
         self._options = options
@@ -120,7 +125,7 @@ class _Run:
         self._on_step("publish", f"{sum(map(len, made.blobs.values())):,} bytes")
         stored = upload(self._store, _with_checks(made, checks))
         self._on_step("read back", f"version {stored.entry.version}")
-        read_back(self._url, self._options, stored.entry, features=recipe.features)
+        read_back(self._url, self._options, stored.entry, features=recipe.features, signing=self._signing)
         self._on_step("release", f"version {stored.entry.version}")
         verdict = release_automatically(
             self._store,
@@ -129,8 +134,11 @@ class _Run:
             self._alias,
             verdicts,
             reason="retrained",
+            fresh_for_seconds=recipe.fresh_for_seconds,
             seen=self._seen,
         )
+        if not verdict.released:
+            self._renew(verdict.reason)
         comparison = self._comparison
         return Outcome(
             name=recipe.name,
@@ -146,6 +154,13 @@ class _Run:
             plan_report=stored.entry.plan_report,
             seconds=time.monotonic() - started,
         )
+
+    def _renew(self, reason: str) -> None:
+        """Say that this retrain looked and found nothing better, where somebody waits to hear it."""
+        self._held.check()
+        self._store.allow(BUDGET_SECONDS)
+        name, promise = self._recipe.name, self._recipe.fresh_for_seconds
+        renew(self._store, self._store_id, name, self._alias, fresh_for_seconds=promise, reason=reason[:500])
 
     def _draft(self, estimator: Any, prepared: Prepared, scores: dict[str, float], seconds: float) -> Draft:
         recipe = self._recipe
@@ -212,7 +227,8 @@ class _Run:
 
     def _loaded(self, ref: str) -> Any:
         """Return the estimator of a version, loaded by the client's own path."""
-        settings: dict[str, Any] = {"storage_options": self._options, "poll_seconds": 0}
+        settings: dict[str, Any] = {"storage_options": self._options, "poll_seconds": 0, "allow_joblib": True}
+        settings |= client_settings(self._store.trust.keys)
         with Client(self._url, store_id=self._store_id, **settings) as client:
             model = client.model(ref, features=self._recipe.features)
             model.refresh()

@@ -1,19 +1,22 @@
 """The highest entry of each alias's log that a trainer of this host has seen.
 
-    <cache>/trainers/<store id>/<model>/<alias>/0000000007.json      that entry, as it lay in the store
+    <cache>/trainers/<place>/<store id>/<model>/<alias>/0000000007.json      that entry, as it lay in the store
 
 One file an entry, made whole and never rewritten: under two writers a rewritten one goes backwards. It is a
 memory, no place of record: where the folder is missing, read-only or full, nothing is remembered, and the
-store's own manifests still testify (`_lost`). A store in this process's memory is not remembered.
+store's own manifests still testify (`_lost`). A place is where the store was reached: a copy made to try things out
+has the same id, and neither may be held to what the other one has seen. A store in this process's memory is not
+remembered.
 """
 
+import hashlib
 import os
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import platformdirs
 
@@ -56,7 +59,7 @@ class Seen:
         if self._root is None:
             return []
         try:
-            return sorted(path.name for path in (self._root() / "trainers" / store_id / model).iterdir())
+            return sorted(path.name for path in (self._root() / store_id / model).iterdir())
         except (OSError, RuntimeError):
             return []
 
@@ -87,15 +90,25 @@ class Seen:
 
     def _folder(self, store_id: str, model: str, alias: str) -> Path:
         assert self._root is not None
-        return self._root() / "trainers" / store_id / model / alias
+        return self._root() / store_id / model / alias
 
 
 NOTHING_SEEN: Final = Seen(None)
 
 
-def seen_from(url: str) -> Seen:
-    """Return what this host remembers of the store at a URL."""
-    return NOTHING_SEEN if url.lower().startswith("memory://") else Seen(_cache_folder)
+def seen_from(url: str, options: Mapping[str, Any]) -> Seen:
+    """Return what this host remembers of the store at a URL.
+
+    Args:
+        url: As `open_objects` takes it.
+        options: For the storage library; of them an endpoint is part of the place.
+    """
+    if url.lower().startswith("memory://"):
+        return NOTHING_SEEN
+    where = url.rstrip("/") if "://" in url else str(Path(url).expanduser().resolve())
+    endpoint = options.get("endpoint_url") or (options.get("client_kwargs") or {}).get("endpoint_url")
+    place = hashlib.sha256(f"{where} {endpoint or ''}".encode()).hexdigest()[:32]
+    return Seen(lambda: _cache_folder() / "trainers" / place)
 
 
 def _cache_folder() -> Path:

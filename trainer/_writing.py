@@ -15,12 +15,13 @@ from typing import Any, Final
 
 from mlshared._objects import open_objects
 from mlshared.errors import NotPublished
-from mlshared.manifest import Manifest, Release, Stored, parse, to_bytes
+from mlshared.manifest import Manifest, Release, Stored, parse
 from mlshared.store import Store, release_key
 
 from ._append import append, open_identity
 from ._log import Log, check_names, next_entry, read_log
 from ._seen import NOTHING_SEEN, Seen, seen_from
+from ._signing import find_signing
 from .config import choose_options, choose_store, find_config
 from .errors import ReleaseRefused
 
@@ -44,13 +45,14 @@ class Writing:
 
 
 @contextmanager
-def writing(store: str | None, options: dict[str, Any] | None) -> Iterator[Writing]:
-    """Give a store that exists, to write to."""
+def writing(store: str | None, options: dict[str, Any] | None, *, releases: bool = True) -> Iterator[Writing]:
+    """Give a store that exists, to write to; whether ``releases`` are written, which takes a key where it is signed."""
     url = choose_store(store, find_config())
-    objects = open_objects(url, choose_options(options))
+    chosen = choose_options(options)
+    objects = open_objects(url, chosen)
     try:
-        opened = Store(objects, budget_seconds=BUDGET_SECONDS)
-        yield Writing(opened, open_identity(opened).id, seen_from(url))
+        opened = find_signing(reads_only=not releases).store(objects, budget_seconds=BUDGET_SECONDS)
+        yield Writing(opened, open_identity(opened, releases=releases).id, seen_from(url, chosen))
     finally:
         objects.close()
 
@@ -94,7 +96,7 @@ def append_entry(to: Writing, entry: Release) -> bool:
     Raises:
         OutcomeUnknown: If the store stopped answering.
     """
-    key, raw = release_key(entry.model, entry.alias, entry.number), to_bytes(entry)
+    key, raw = release_key(entry.model, entry.alias, entry.number), to.store.seal(entry)
     won = append(to.store, key, raw, f"number {entry.number} of {entry.model}@{entry.alias}")
     if won:
         to.seen.note(parse(raw, Release))

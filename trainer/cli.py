@@ -1,7 +1,8 @@
 """The `trainer` command: its table of commands, and the two that make models: init, retrain.
 
     trainer init | retrain [NAME...] | list | show REF | versions NAME | history NAME | release NAME VERSION
-            | rollback NAME | hold NAME | recover NAME --past N | gc [NAME...] | doctor
+            | rollback NAME | hold NAME | recover NAME --past N | gc [NAME...] | doctor | keygen | verify REF
+            | pull REF DIR | copy REF --to STORE
 
 Each command takes ``--store`` (else ``MLSHARED_STORE``, else trainer.toml), ``--json`` and ``--quiet``. Commands say
 what to do and print it; what is done is elsewhere.
@@ -21,6 +22,7 @@ from ._commands import JsonOption, NamesArgument, QuietOption, StoreOption, exit
 from ._commands_alias import hold, recover, release, rollback
 from ._commands_look import history, list_models, show, versions
 from ._commands_store import doctor, gc
+from ._commands_trust import copy, keygen, pull, verify
 from ._outcome import Outcome
 from ._scaffold import write_scaffold
 from .config import Config, choose_store, find_config
@@ -133,6 +135,10 @@ COMMANDS: Final[dict[str, tuple[Callable[..., None], str]]] = {
     "recover": (recover, "recover flights --past 41 --reason 'the bucket was restored'"),
     "gc": (gc, "gc flights --keep 30 --pin flights@41 --dry-run"),
     "doctor": (doctor, "doctor --store s3://acme/models"),
+    "keygen": (keygen, "keygen trainer.key"),
+    "verify": (verify, "verify flights@42"),
+    "pull": (pull, "pull flights ./flights-model"),
+    "copy": (copy, "copy flights@42 --to s3://acme-production/models"),
 }
 
 for _name, (_command, _example) in COMMANDS.items():

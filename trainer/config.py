@@ -5,9 +5,11 @@
     recipe = "examples.flights.recipe:recipe"
     pins = [41]                                     # optional: versions that `trainer gc` keeps
 
-The nearest one upward from the working directory counts. A relative store path is relative to the file, so
-that a command does the same in every folder below it. Reading the file imports nothing; `load_recipe`
-does.
+At the top, too: ``key = "trainer.key"``, with which what is published and released is signed, and
+``trusted_keys = ["other.pub"]``, further trainers' keys.
+
+The nearest one upward from the working directory counts. Relative paths are relative to the file, so that a command
+does the same in every folder below it. Reading the file imports nothing; `load_recipe` does.
 """
 
 import importlib
@@ -52,6 +54,8 @@ class _File(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     store: str | None = None
+    key: Annotated[str, Field(min_length=1)] | None = None
+    trusted_keys: Annotated[list[str | dict[str, Any]], Field(min_length=1)] | None = None
     models: dict[str, ModelConfig] = Field(default_factory=dict)
 
 
@@ -63,11 +67,15 @@ class Config:
         store: URL or absolute path of the store, or None.
         models: By name.
         path: The file, or None if there is none.
+        key: Absolute path of the private key, or None.
+        trusted_keys: Public keys as objects or absolute paths, or None.
     """
 
     store: str | None = None
     models: Mapping[str, ModelConfig] = field(default_factory=dict)
     path: Path | None = None
+    key: str | None = None
+    trusted_keys: tuple[Any, ...] | None = None
 
     def recipe(self, name: str) -> Recipe:
         """Return a model's recipe, imported.
@@ -202,7 +210,16 @@ def _parse(path: Path, values: Any) -> Config:
         raise ConfigError(f"{path}: {_first(error)}") from error
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
-    return Config(_absolute(file.store, path.parent), file.models, path)
+    trusted = [
+        _absolute(key, path.parent) if isinstance(key, str) else key for key in file.trusted_keys or ()
+    ]
+    return Config(
+        _absolute(file.store, path.parent),
+        file.models,
+        path,
+        _absolute(file.key, path.parent),
+        tuple(trusted) or None,
+    )
 
 
 def _first(error: ValidationError) -> str:

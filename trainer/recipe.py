@@ -44,6 +44,8 @@ class Recipe:
         features_frame: Its vectorised twin, frame -> frame, for speed; checked against it on a sample.
         schema: pydantic model of a row; else fields are inferred from the fitted pipeline.
         drop: Columns that only the split needs, such as the key: the estimator does not get them.
+        fresh_for_seconds: Apps say ``overdue`` when no retrain has looked for so long, in seconds; about two or
+            three times the schedule's interval. None: nothing is promised.
 
     Raises:
         ConfigError: If a field is unusable; one line that names it.
@@ -60,6 +62,7 @@ class Recipe:
     features_frame: Callable[[pd.DataFrame], pd.DataFrame] | None = None
     schema: type[Any] | None = None
     drop: Sequence[str] = ()
+    fresh_for_seconds: float | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -75,6 +78,9 @@ class Recipe:
         self._check_columns()
         self._check_metrics()
         self._check_gates()
+        seconds = self.fresh_for_seconds
+        if seconds is not None and not (isinstance(seconds, int | float) and 0 < seconds < float("inf")):
+            raise self._wrong("fresh_for_seconds", f"is a number of seconds above 0, not {seconds!r}")
 
     @property
     def targets(self) -> tuple[str, ...]:

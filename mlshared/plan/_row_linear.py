@@ -65,10 +65,46 @@ def _one_score(terms: Terms, tail: Callable[[Any], Any], otherwise: Answer) -> A
     Weights are multiplied by a power of two, which costs no digit, so that a division may be folded into its
     weight: each is then at least 2, and what overflows in the definition's division overflows here as well.
     """
+    scale, offset, quick, divided = _numbers(terms)
+    back, numbers = 1.0 / scale, _paired(quick, (0.0,) * 3)
+    encoded = _paired(terms.lookups(lambda w: float(w[0]) * scale, flags=False), ({}.get, 0.0))
+    other = tuple(
+        (f, float(missing * w[0]) * scale, of, float(w[0]) * scale) for f, missing, of, w in terms.other
+    )
+
+    more = bool(divided or other)
+
+    def answer(row: Row) -> Any:
+        try:
+            z = offset
+            for name, absent, sub, factor, name2, absent2, sub2, factor2 in numbers:
+                x, x2 = row[name], row[name2]
+                z += absent if x is None else (x - sub) * factor
+                z += absent2 if x2 is None else (x2 - sub2) * factor2
+            for name, weight_of, unlisted, name2, weight_of2, unlisted2 in encoded:
+                z += weight_of(row[name], unlisted) + weight_of2(row[name2], unlisted2)
+            if more:
+                for name, absent, sub, div, weight in divided:
+                    x = row[name]
+                    z += absent if x is None else (x - sub) / div * weight
+                for name, absent, of, weight in other:
+                    x = row[name]
+                    z += absent if x is None else of(x) * weight
+            if z - z == 0.0:  # finite
+                return tail(z * back)
+        except _ERRORS:
+            pass
+        return otherwise(row)
+
+    return answer
+
+
+def _numbers(terms: Terms) -> tuple[float, float, list[Any], list[Any]]:
+    """Return the power of two, the offset, (field, absent, sub, factor), and with (..., sub, div, weight) the rest."""
     usual = [(f, float(missing), sub, div, float(w[0])) for f, missing, sub, div, w in terms.scaled]
     folded = [each for each in usual if _folds(*each[-2:])]
     scale = 2.0 ** -min([0, *(frexp(weight)[1] - 2 for *_, weight in folded)])
-    offset, back = float(terms.offset[0]) * scale, 1.0 / scale
+    offset = float(terms.offset[0]) * scale
     quick, divided = [], []
     flags = {
         f: (float(missing[0]) * scale, float(there[0]) * scale) for f, (missing, there) in terms.flags.items()
@@ -81,34 +117,7 @@ def _one_score(terms: Terms, tail: Callable[[Any], Any], otherwise: Answer) -> A
             quick.append((f, absent, sub, w * scale / div))
         else:
             divided.append((f, absent, sub, div, w * scale))
-    numbers = _paired(quick, (0.0,) * 3)
-    encoded = _paired(terms.lookups(lambda w: float(w[0]) * scale, flags=False), ({}.get, 0.0))
-    other = tuple(
-        (f, float(missing * w[0]) * scale, of, float(w[0]) * scale) for f, missing, of, w in terms.other
-    )
-
-    def answer(row: Row) -> Any:
-        try:
-            z = offset
-            for name, absent, sub, factor, name2, absent2, sub2, factor2 in numbers:
-                x, x2 = row[name], row[name2]
-                z += absent if x is None else (x - sub) * factor
-                z += absent2 if x2 is None else (x2 - sub2) * factor2
-            for name, weight_of, unlisted, name2, weight_of2, unlisted2 in encoded:
-                z += weight_of(row[name], unlisted) + weight_of2(row[name2], unlisted2)
-            for name, absent, sub, div, weight in divided:
-                x = row[name]
-                z += absent if x is None else (x - sub) / div * weight
-            for name, absent, of, weight in other:
-                x = row[name]
-                z += absent if x is None else of(x) * weight
-            if z - z == 0.0:  # finite
-                return tail(z * back)
-        except _ERRORS:
-            pass
-        return otherwise(row)
-
-    return answer
+    return scale, offset, quick, divided
 
 
 def _folds(div: float, weight: float) -> bool:

@@ -135,33 +135,54 @@ def held_megabytes(processes):
     return total / 1e3
 
 
-def measure_workers(folder, way, *, swaps, wait):
-    """Return what four processes hold: after answering, right after a swap, and once the old one is let go."""
-    if way == "plan":
-        put_in_force(folder, 1)
-        forget(folder, "cache", 2)
+@contextmanager
+def workers(folder, way):
+    """Yield four processes that have answered."""
     processes = [start(folder, "worker", way, "cache") for _ in range(WORKERS)]
-    held = []
-
-    def after(what):
-        if what:
-            for process in processes:
-                told(process, what)
+    for process in processes:
+        assert heard(process) == "answered"
+    try:
+        yield processes
+    finally:
         for process in processes:
-            assert heard(process) == "answered"
-        held.append(held_megabytes(processes))
+            ended(process)
 
-    after(None)
-    if swaps:
-        if way == "plan":
-            put_in_force(folder, 2)
-        after("swap")
+
+def all_told(processes, what):
+    for process in processes:
+        told(process, what)
+    for process in processes:
+        assert heard(process) == "answered"
+
+
+def measure_plans(folder, *, wait):
+    """Return what four workers hold, and what as many with a small model hold at the same moments."""
+    held = []
+    put_in_force(folder, 1)
+    forget(folder, "cache", 2)
+    # Side by side, because what a process is charged for shared libraries depends on who else has them.
+    with workers(folder, "small") as small, workers(folder, "plan") as plans:
+
+        def note():
+            held.append((held_megabytes(plans), held_megabytes(small)))
+
+        note()
+        put_in_force(folder, 2)
+        all_told(plans, "swap")
+        note()
         if wait:
             time.sleep(KEPT_SECONDS)
-            after("answer")
-    for process in processes:
-        ended(process)
+            all_told(plans, "answer")
+            note()
     return held
+
+
+def measure_estimators(folder):
+    """Return what four workers with joblib and scikit-learn hold, before and after a swap."""
+    with workers(folder, "joblib") as processes:
+        before = held_megabytes(processes)
+        all_told(processes, "swap")
+        return before, held_megabytes(processes)
 
 
 # -- swaps -------------------------------------------------------------------------------------------------------
@@ -302,18 +323,14 @@ def report_load(to, folder, times):
 
 
 def report_workers(to, folder, plan_bytes, *, wait):
-    (without,) = measure_workers(folder, "small", swaps=False, wait=False)
-    held_joblib = measure_workers(folder, "joblib", swaps=True, wait=False)
-    held = measure_workers(folder, "plan", swaps=True, wait=wait)
+    before, after = measure_estimators(folder)
     to.line(
-        f"workers  {WORKERS} hold {without:.0f} MB together with a small model; joblib + scikit-learn, with"
-    )
-    to.line(
-        f"         the forest, {held_joblib[0]:.0f}, after a swap {held_joblib[1]:.0f}. With the plan, copies:"
+        f"workers  {WORKERS} with joblib + scikit-learn hold {before:.0f} MB together, after a swap {after:.0f};"
     )
     moments = ("after answering", "right after a swap", f"{KEPT_SECONDS} s after a swap")
-    for moment, megabytes in zip(moments, held, strict=False):
-        to.line(f"         {moment}: {megabytes:.0f} MB,", (megabytes - without) * 1e6 / plan_bytes, 1.2)
+    for moment, (megabytes, small) in zip(moments, measure_plans(folder, wait=wait), strict=False):
+        text = f"         {moment}: {megabytes:.0f} MB with the plan, {small:.0f} with a small model, copies more:"
+        to.line(text, (megabytes - small) * 1e6 / plan_bytes, 1.2)
 
 
 def report_swap(to, text, way, found, wanted=None):

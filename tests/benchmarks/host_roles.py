@@ -40,9 +40,8 @@ def worker(folder, way, cache):
 def load(folder, cache, times):
     """Say how long each step of a load takes, in seconds, medians; and the first of this process."""
     from mlshared._cache import open_cache
-    from mlshared._load import PLAN_TOLERANCE, Host, answers_of, assemble, fetch
+    from mlshared._load import Host, assemble, check_golden, fetch
     from mlshared._objects import open_objects
-    from mlshared._selftest import self_test
     from mlshared._target import Target
     from mlshared.plan import load_plan
     from mlshared.settings import Settings
@@ -76,7 +75,7 @@ def load(folder, cache, times):
         bundle = timed("fetch", lambda: fetch(host, store_id, FOREST, target))
         timed("load_plan", partial(load_plan, bundle.blobs["plan"]))
         golden = bytes(bundle.blobs["golden"])
-        timed("self-test", partial(self_test, answers_of(version), golden, PLAN_TOLERANCE))
+        timed("self-test", partial(check_golden, version, golden))
         timed("together", together)
         timed("joblib", lambda: joblib.load(folder / "1.joblib"))
     say({"first": first} | {name: statistics.median(taken) for name, taken in steps.items()})

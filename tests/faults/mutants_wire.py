@@ -17,8 +17,8 @@ MUTANTS = [
     (
         "f01",
         "mlshared/_refresh.py",
-        "        self._store_error = error\n        self._note(error, None)",
-        "        self._note(error, None)",
+        "        self._store_error = error\n        self._notes.failed(error, None, self.model.loaded)",
+        "        self._notes.failed(error, None, self.model.loaded)",
         f"{WIRE}f01_refused_or_reset[reset]",
     ),
     (
@@ -125,7 +125,7 @@ MUTANTS = [
         "f07",
         "mlshared/_alias_log.py",
         (
-            "            if not stored.signed:\n                self._check_again(store, raw, number)\n"
+            '            if stored.trust != "signed":\n                self._check_again(store, raw, number)\n'
             "            self._accept("
         ),
         "            self._accept(",
@@ -134,7 +134,7 @@ MUTANTS = [
     (
         "f07",
         "mlshared/_alias_log.py",
-        "                if not stored.signed:\n                    self._check_again(store, raw, number)\n",
+        '                if stored.trust != "signed":\n                    self._check_again(store, raw, number)\n',
         "",
         f"{BYTES}f07_any_flipped_bit_of_an_entry[cold-moto]",
     ),
@@ -169,8 +169,8 @@ MUTANTS = [
     (
         "f09",
         "mlshared/_bucket.py",
-        "return await _read(body, limit + 1)",
-        "return await _read(body, limit * 1000)",
+        "await _copy(body, write, limit + 1)",
+        "await _copy(body, write, limit * 1000)",
         f"{BYTES}f09_an_endless_body[entry-moto]",
     ),
     (
@@ -197,8 +197,8 @@ MUTANTS = [
     (
         "f11",
         "mlshared/store.py",
-        'raise StorageError(f"{key} is missing from the store")',
-        'raise IntegrityError(f"{key} is missing from the store")',
+        '        if raw is None:\n            raise StorageError(f"{key} is missing',
+        '        if raw is None:\n            raise IntegrityError(f"{key} is missing',
         f"{STORE}f11_a_release_of_what_is_missing[blob-moto]",
     ),
     (
@@ -245,7 +245,7 @@ MUTANTS = [
     ),
     (
         "f24",
-        "mlshared/_alias_log.py",
+        "mlshared/_looks.py",
         "return looks >= VOID_AFTER_LOOKS",
         "return False",
         f"{ELSEWHERE}[a manifest-moto]",
@@ -267,8 +267,8 @@ MUTANTS = [
         "except ValueError as error:",
         SIZES,
     ),
-    ("f30", "mlshared/_load.py", "if most is not None and artifact.size > most:", "if False:", SIZES),
-    ("f30", "mlshared/_load.py", "if artifact.size > memory:", "if False:", SIZES),
+    ("f30", "mlshared/_policy.py", "if most is not None and artifact.size > most:", "if False:", SIZES),
+    ("f30", "mlshared/_policy.py", "if artifact.size > memory:", "if False:", SIZES),
     (
         "f30",
         "mlshared/_load.py",

@@ -102,6 +102,7 @@ class Proxy:
         self._rules: list[Rule] = []
         self._lock = threading.Lock()  # guards the counters, the rules and the set of sockets
         self._listener: socket.socket | None = None
+        self._kept: socket.socket | None = None
         self.port = 0
         self.requests: list[Request] = []
         self.connections = 0
@@ -117,18 +118,26 @@ class Proxy:
         """Listen, on the same port as before."""
         self._listener = socket.create_server(("127.0.0.1", self.port), backlog=128)
         self.port = self._listener.getsockname()[1]
+        if self._kept is not None:
+            self._kept.close()
+        # Bound, and never listening: while the proxy is stopped, nobody else gets the port.
+        self._kept = socket.socket()
+        self._kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def stop(self) -> None:
         """Refuse connections from now on and cut those there are."""
-        listener, self._listener = self._listener, None
         with self._lock:
+            listener, self._listener = self._listener, None
             doomed = [*self._sockets, *([listener] if listener else [])]
             self._sockets.clear()
         for each in doomed:
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits on it; close() does not
             each.close()
+        if listener is not None and self._kept is not None:
+            with contextlib.suppress(OSError):
+                self._kept.bind(("127.0.0.1", self.port))
 
     def inject(self, fault: Callable[["Exchange"], None], **which: Any) -> Rule:
         """Have a fault happen to the requests of a `Rule` (method, path, skip, times), from now on."""
@@ -170,6 +179,8 @@ class Proxy:
     def __exit__(self, *_: object) -> None:
         self.heal()
         self.stop()
+        if self._kept is not None:
+            self._kept.close()
 
     def _accept(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -177,6 +188,9 @@ class Proxy:
                 client, _ = listener.accept()
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 with self._lock:
+                    if self._listener is not listener:  # stopped meanwhile
+                        client.close()
+                        return
                     self._sockets.add(client)
                     self.connections += 1
                 threading.Thread(target=self._serve, args=(client,), daemon=True).start()

@@ -1,6 +1,5 @@
 """A process that serves a model over a wire with faults: a client, and somebody who keeps asking it."""
 
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -8,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+import machine
 import proxy
 from shelf import NAME
 
@@ -74,15 +74,13 @@ class Asking:
             self.count += 1
             self.versions[current.version] = None
             expected = self._expected.get((current.version, row), self._expected[LIKE, row])
-            if not same(answer, expected):
+            if answer != expected:
                 self.wrong.append((current.version, row, answer))
 
 
-def same(answer: dict[Any, float], expected: dict[Any, float]) -> bool:
-    """Return whether two answers are alike, but for the last digits."""
-    return answer.keys() == expected.keys() and all(
-        math.isclose(answer[name], expected[name], rel_tol=1e-9, abs_tol=1e-12) for name in expected
-    )
+def prompt(seconds: float) -> bool:
+    """Return whether that is no wait, for a machine as busy as this one is."""
+    return seconds < PROMPT_SECONDS or seconds < PROMPT_SECONDS * machine.slowness()
 
 
 @dataclass
@@ -144,7 +142,7 @@ class Served:
         """Assert that nothing but this version has answered, rightly and at once."""
         assert self.asking.wrong == []
         assert list(self.asking.versions) == [version]
-        assert self.asking.slowest < PROMPT_SECONDS
+        assert prompt(self.asking.slowest)
 
     def recovers(self, version: int = 2) -> None:
         """Assert that a version comes into force without anybody's doing, and all is well then."""
@@ -153,7 +151,7 @@ class Served:
         assert self.status.last_error is None
         self.until(lambda: list(self.asking.versions)[-1] == version)
         assert self.asking.wrong == []
-        assert self.asking.slowest < PROMPT_SECONDS
+        assert prompt(self.asking.slowest)
 
     def loaded(self) -> list[int]:
         """Return the versions that came into force, in order."""

@@ -331,7 +331,7 @@ def test_f39_commands_say_what_is_collected(shelf, tmp_path, monkeypatch, capsys
     found = json.loads(capsys.readouterr().out)["versions"]
     assert [version["collected"] for version in found] == [None, "collected", None]
     assert main(["release", "cancer", "2", "--store", url]) == 3
-    with Client(url, poll_seconds=0) as client:
+    with Client(url, poll_seconds=0, cache_dir=str(tmp_path / "app")) as client:
         with pytest.raises(StorageError, match="is missing from the store"):
             client.model("cancer@2").refresh()
         assert client.model("cancer").current.version == 1
@@ -395,7 +395,7 @@ class Race:
         self.opened = {}
         self.outcomes = set()
         monkeypatch.setattr(_writing, "open_objects", lambda url, _options: self.opened[url])
-        monkeypatch.setattr(_writing, "seen_from", lambda _url: NOTHING_SEEN)
+        monkeypatch.setattr(_writing, "seen_from", lambda _url, _options: NOTHING_SEEN)
         monkeypatch.setattr(_collect, "KEEP_RELEASES", 1)
 
     def collector(self, objects):

@@ -145,20 +145,24 @@ def test_f38_manifests_testify_where_no_host_remembers(place, how):
         place.release(1)
 
 
-def test_f38_an_automatic_release_stops_too(place):
-    """Published, not released, with the mend as the reason; a first release is none either."""
+@pytest.mark.parametrize("how", ["expired", "restored"])
+def test_f38_an_automatic_release_stops_too(place, how):
+    """Published, not released, with the mend as the reason, though a hold came back too; a first release is none."""
+    trainer.hold(NAME, store=place.url)
+    shutil.copytree(place.releases, place.backup, dirs_exist_ok=True)
+    trainer.hold(NAME, store=place.url)
     candidate = place.publish_another()
-    place.lose("expired")
+    place.lose(how)
     place.forget()
     with opened(place.url) as store:
         verdict = release_automatically(
             store, candidate.entry.store, candidate, "production", lambda _: (Check("c", True, ""),)
         )
-        assert not verdict.released
-        assert "trainer recover cancer --past 3" in verdict.reason
+        assert (verdict.released, verdict.on_hold) == (False, False)
+        assert "trainer recover cancer --past 5" in verdict.reason
         with pytest.raises(LogLost):
             trainer._release.release_first(store, candidate.entry.store, candidate, "production", reason="")
-    assert place.log() == []
+    assert [e.number for e in place.log()] == ([] if how == "expired" else [1, 2, 3, 4])
 
 
 @pytest.mark.parametrize("how", ["expired", "restored"])
@@ -271,6 +275,16 @@ def test_f38_a_cache_folder_that_cannot_be_used_breaks_nothing(place, trouble, m
     place.release(1)
     place.release(2)
     assert [e.version for e in place.log()] == [1, 2, 3, 1, 2]
+
+
+def test_f38_a_copy_of_a_store_is_another_place(place, tmp_path):
+    """Made to try things out: what happens there is no witness against the store it was copied from."""
+    copy = str(tmp_path / "copy")
+    shutil.copytree(place.folder, copy)
+    for _ in range(3):
+        trainer.hold(NAME, store=copy)
+    assert place.release(1).number == 4
+    assert trainer.hold(NAME, store=f"{copy}/../copy").number == 7
 
 
 def test_f38_a_model_that_was_never_released_is_no_loss(place):

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from changes import json_bytes, members, places, zipped
 
-from mlshared._load import Bundle, Host, assemble, check_policy
+from mlshared._load import Bundle, Host, assemble
 from mlshared._objects import open_objects
+from mlshared._policy import check_policy
 from mlshared._target import Target
 from mlshared.manifest import Manifest, Release, Stored
 from mlshared.settings import Settings
@@ -34,7 +35,7 @@ class Published:
 def load_as_client(published: Published, stored: Stored[Manifest], blobs: dict[str, bytes]) -> Any:
     """Do what a client does with verified bytes: policy, load, self-test; return the version."""
     host: Any = Host(Settings(store="memory://none"), None, None, None)  # type: ignore[arg-type] - nothing is fetched
-    check_policy(stored.entry)
+    check_policy(stored.entry, trust=stored.trust)
     kinds = {a.kind for a in stored.entry.artifacts} & blobs.keys()
     if "plan" in kinds:
         kinds.discard("skops")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
 FOLDER = Path(__file__).parent
 # What the process may take beyond what it has with skops and scikit-learn imported, and what one case may take.
 MORE_BYTES = 512 * 1024 * 1024
@@ -21,6 +22,7 @@ warnings.simplefilter("ignore")
 from corpus import corpus
 from making import CANARY, UNSEEN
 from mlshared._artifact import load_estimator
+from mlshared.errors import UnsupportedFormat, UntrustedType
 import mlshared._skops_content
 cases = list(corpus())
 seen, watching = [], False
@@ -46,6 +48,12 @@ for name, data, expected in cases:
         said = "loaded"
     except Exception as error:
         said = type(error).__name__
+    for kind in ("joblib", "pickle", "plan", "golden"):
+        try:
+            load_estimator(data, kind)
+            said = "loaded as " + kind
+        except (UntrustedType, UnsupportedFormat):
+            pass
     watching = False
     seconds, modules = time.monotonic() - began, sorted(set(sys.modules) - before)
     print(json.dumps([name, expected, said, seconds, modules, seen]), flush=True)

@@ -4,6 +4,7 @@ import io
 import json
 import zipfile
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -144,9 +145,24 @@ def test_usual_pipelines_load_with_default_settings(name):
 
 
 def test_another_kind_is_an_unsupported_format():
-    """Only skops is loaded."""
-    with pytest.raises(UnsupportedFormat, match="joblib"):
-        load_estimator(b"", "joblib")
+    """Said as such, whatever its bytes are."""
+    with pytest.raises(UnsupportedFormat, match="onnx"):
+        load_estimator(b"", "onnx")
+
+
+def test_a_joblib_file_is_loaded_only_where_that_is_allowed():
+    """Code in it would run: it is not even opened otherwise, nor taken for another kind of file."""
+    buffer = io.BytesIO()
+    joblib.dump(LogisticRegression().fit(X, Y), buffer)
+    data = buffer.getvalue()
+    with pytest.raises(UntrustedType, match="can run any code"):
+        load_estimator(data, "joblib")
+    with pytest.raises(IntegrityError):
+        load_estimator(data, "skops", unpickle=True)
+    assert load_estimator(data, "joblib", unpickle=True).predict(X).shape == (len(X),)
+    for damaged in (b"", b"garbage", data[:-9]):
+        with pytest.raises(IntegrityError):
+            load_estimator(damaged, "joblib", unpickle=True)
 
 
 def test_an_own_type_is_refused_by_name():

@@ -90,7 +90,7 @@ def test_a_swap_gives_way_and_a_first_load_does_not(shelf, tmp_path):
     """Requests wait for a first version; those that have one are not held up by the next."""
     url, seen = shelf.copy_to(tmp_path / "models"), []
     hook = lambda event: seen.append(gives_way())  # noqa: E731
-    with Client(url, cache_dir=tmp_path / "cache", poll_seconds=0, hook=hook) as client:
+    with Client(url, cache_dir=tmp_path / "cache", poll_seconds=0, hook=hook, allow_unsigned=True) as client:
         model = client.model(NAME)
         model.refresh()
         trainer.release(NAME, 2, store=url)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -741,65 +741,6 @@ def test_evicting_drops_unkept_blobs_from_memory(tmp_path):
 
 # Processes.
 
-KILLED_AT_EVERY_LINE = """
-def work():
-    cache = open_cache(folder, max_bytes=0)
-    log = cache.log(STORE, "flights", "production")
-    with log.try_lock() as free:
-        assert free
-        cache.put(SHA, DATA)
-        log.remember(1, b"entry")
-        log.quarantine("k", "why")
-        log.touch_checked()
-    cache.evict({SHA})
-
-def kill_at(n):
-    seen = 0
-    def trace(frame, event, argument):
-        nonlocal seen
-        if not frame.f_code.co_filename.endswith(("_disk.py", "_folder.py")):
-            return None
-        if event == "line":
-            seen += 1
-            if seen == n:
-                os.kill(os.getpid(), signal.SIGKILL)
-        return trace
-    sys.settrace(trace)
-
-import shutil
-n, killed = 1, True
-while killed:
-    pid = os.fork()
-    if pid == 0:
-        kill_at(n)
-        work()
-        os._exit(0)
-    status = os.waitpid(pid, 0)[1]
-    killed = os.WIFSIGNALED(status)
-    assert killed or status == 0, status
-    cache = open_cache(folder, max_bytes=10**9)
-    log = cache.log(STORE, "flights", "production")
-    assert cache.blob(SHA, len(DATA)) in (None, DATA), n
-    assert log.entry(1) in (None, b"entry"), n
-    assert log.quarantined() in ({}, {"k": "why"}), n
-    if log.checked_age() is not None:
-        assert log.entry(1) == b"entry", n
-    work()
-    assert (cache.blob(SHA, len(DATA)), log.entry(1), log.quarantined()) == (DATA, b"entry", {"k": "why"}), n
-    assert cache.problem is None
-    shutil.rmtree(folder)
-    n += 1
-print(n)
-"""
-
-
-@pytest.mark.slow
-def test_killed_at_every_line_next_start_is_clean(folder):
-    """After kill -9 at any line, whatever is there is whole, and the same work succeeds at once."""
-    (steps,) = said(child(KILLED_AT_EVERY_LINE, folder))
-    assert steps > 100
-
-
 RACE = """
 cache = open_cache(folder, max_bytes=10**9)
 log = cache.log(STORE, "flights", "production")
@@ -853,6 +794,17 @@ def test_lock_is_held_by_one_process(folder):
     holder.communicate()
     with log.try_lock() as free:
         assert free
+
+
+def test_slots_for_loading_are_a_fourth_of_the_processors(folder, monkeypatch):
+    """So many hold one at a time, in whatever process; the next is told so at once, and gets one that is let go."""
+    for processors, slots in [(None, 1), (1, 1), (7, 1), (8, 2)]:
+        monkeypatch.setattr(os, "cpu_count", lambda count=processors: count)
+        caches = [opened(folder) for _ in range(slots + 1)]
+        with ExitStack() as held:
+            assert [held.enter_context(cache.load_slot()) for cache in caches] == [True] * slots + [False]
+        with caches[-1].load_slot() as free:
+            assert free
 
 
 def test_stopped_holder_keeps_nobody_waiting(folder):

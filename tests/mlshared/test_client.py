@@ -1,20 +1,15 @@
 """Wiring and lifecycle: refs, settings, several stores, forks, dead threads, closing."""
 
 import asyncio
-import http.server
 import os
-import signal
 import subprocess
 import sys
 import threading
 import time
-import uuid
-import warnings
 
 import pytest
+from process import Events, in_a_fork
 from shelf import NAME, add_version, disagree
-from sklearn.datasets import load_breast_cancer
-from sklearn.ensemble import HistGradientBoostingClassifier
 
 import mlshared
 import trainer
@@ -55,25 +50,6 @@ def settings(tmp_path):
 def client(url, settings):
     with Client(url, **settings) as client:
         yield client
-
-
-class Events:
-    """A hook that keeps events, to be waited for."""
-
-    def __init__(self):
-        self.all, self._changed = [], threading.Condition()
-
-    def __call__(self, event):
-        with self._changed:
-            self.all.append(event)
-            self._changed.notify_all()
-
-    def wait_for(self, kind, count=1):
-        def enough():
-            return sum(isinstance(event, kind) for event in self.all) >= count
-
-        with self._changed:
-            return self._changed.wait_for(enough, SECONDS)
 
 
 # -- refs and models ----------------------------------------------------------------------------------------
@@ -358,94 +334,10 @@ def test_idle(url, settings):
 # -- forks and dead threads ---------------------------------------------------------------------------------
 
 
-def in_a_fork(work, seconds=SECONDS):
-    """Run work in a forked child; return what it returned, as text, or how it ended."""
-    reader, writer = os.pipe()
-    with warnings.catch_warnings():
-        # From 3.12 on, Python warns where threads are, as here and in pytest-xdist's workers.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        pid = os.fork()
-    if pid == 0:
-        signal.alarm(int(seconds))
-        try:
-            os.write(writer, str(work()).encode())
-        except BaseException as error:  # noqa: BLE001 - told to the parent
-            os.write(writer, f"{type(error).__name__}: {error}".encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        said = pipe.read().decode()
-    status = os.waitpid(pid, 0)[1]
-    return said or f"killed by signal {status & 0x7F}"
-
-
-def test_fork_after_use(url, settings, shelf):
-    """A forked child answers at once, has a thread of its own, and follows releases; so does the parent."""
-    events, row = Events(), shelf.rows[0]
-    with Client(url, **{**settings, "poll_seconds": 0.05}, hook=events) as client:
-        model = client.model(NAME)
-        assert model.predict_proba(row) == shelf.offline(1, row)
-        go_reader, go_writer = os.pipe()
-
-        def child():
-            first = model.predict_proba(row) == shelf.offline(1, row)
-            os.read(go_reader, 1)
-            assert events.wait_for(VersionLoaded, count=2)
-            return first, model.current.version
-
-        def release():
-            trainer.release(NAME, 2, store=url)
-            os.write(go_writer, b"!")
-
-        releasing = threading.Timer(0.3, release)
-        releasing.start()
-        assert in_a_fork(child) == "(True, 2)"
-        releasing.join()
-        os.close(go_reader)
-        os.close(go_writer)
-        assert events.wait_for(VersionLoaded, count=2)
-
-
-@pytest.mark.slow
-@pytest.mark.alone  # with more than one thread of OpenMP
-def test_tables_after_a_fork(settings):
-    """A child answers tables too, though its parent has used OpenMP, whose threads do not survive a fork."""
-    X, y = load_breast_cancer(return_X_y=True)
-    store = f"memory://{uuid.uuid4().hex}"
-    estimator = HistGradientBoostingClassifier(max_iter=5).fit(X, y)
-    trainer.publish(estimator, X, y, name="boosted", store=store)
-    with Client(store, **settings) as client:
-        model = client.model("boosted")
-        model.refresh()
-        expected = model.predict(X).sum()
-        assert in_a_fork(lambda: model.predict(X).sum()) == str(expected)
-
-
 def test_fork_before_use(client):
     """A model that was only obtained before the fork is loaded in the child."""
     model = client.model(NAME)
     assert in_a_fork(lambda: model.current.version) == "1"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("moments", [20])
-def test_fork_during_refreshes(url, settings, shelf, moments):
-    """Whenever a fork falls, within polls, loads and swaps, the child answers and refreshes."""
-    row = shelf.rows[0]
-    with Client(url, **{**settings, "poll_seconds": 0.01}) as client:
-        model = client.model(NAME)
-        model.ready()
-        for turn in range(moments):
-            trainer.release(NAME, 2 + turn % 2, store=url)
-            version = 2 + turn % 2
-
-            def child(version=version):
-                model.predict(row)
-                model.refresh(timeout_seconds=100)
-                return model.current.version, model.predict_proba(row) == shelf.offline(version, row)
-
-            assert in_a_fork(child) == f"({version}, True)"
 
 
 @pytest.mark.slow
@@ -483,29 +375,6 @@ def without_plan(manifest):
     return {"artifacts": tuple(each for each in manifest.artifacts if each.kind != "plan")}
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_thread_that_died_is_replaced(url, settings):
-    """The next prediction past the due time finds out; refreshing goes on with a new thread."""
-    events = Events()
-    with Client(url, **{**settings, "poll_seconds": 0.05}, hook=events) as client:
-        model = client.model(NAME)
-        assert model.current.version == 1
-        worker = next(iter(client._workers.values()))
-
-        def kill():
-            raise SystemExit
-
-        with pytest.raises(SystemExit):
-            worker._poller.submit(kill, timeout_seconds=SECONDS)
-        worker._poller._thread.join(SECONDS)
-        trainer.release(NAME, 2, store=url)
-        assert model.current.version == 1  # within the due time nobody looks
-        model.keep_until(0.0)  # ... which is now over
-        assert model.current.version == 1
-        assert events.wait_for(VersionLoaded, count=2)
-        assert model.current.version == 2
-
-
 # -- outages ------------------------------------------------------------------------------------------------
 
 
@@ -524,59 +393,6 @@ def test_the_store_is_gone(url, settings, shelf, tmp_path):
         (tmp_path / "unmounted").rename(tmp_path / "models")
         model.refresh()
         assert model.status().state == "serving"
-
-
-@pytest.fixture
-def listless_s3(shelf, monkeypatch):
-    """S3 as a reader without s3:ListBucket sees it: lists, and what is absent, are refused."""
-    for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    log = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self):
-            path = self.path.split("?")[0].lstrip("/").removeprefix("bucket/models/")
-            log.append(self.path)
-            file = shelf.folder / path
-            found = "list-type" not in self.path and file.is_file()
-            body = file.read_bytes() if found else b"<Error><Code>AccessDenied</Code></Error>"
-            self.send_response(200 if found else 403)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}", log
-        server.shutdown()
-        thread.join()
-
-
-def test_a_reader_without_list_bucket(listless_s3, settings):
-    """It is served, two requests a poll; a bucket it may not read at all is an AccessDenied."""
-    endpoint, log = listless_s3
-    options = {
-        "endpoint_url": endpoint,
-        "key": "k",
-        "secret": "s",
-        "client_kwargs": {"region_name": "us-east-1"},
-    }
-    with Client("s3://bucket/models", storage_options=options, **settings) as client:
-        model = client.model(NAME)
-        assert model.ready(timeout=SECONDS)
-        assert model.current.version == 1
-        model.refresh()
-        before = len(log)
-        model.refresh()
-        assert len(log) - before == 2
-        with pytest.raises(mlshared.AccessDenied):
-            client.model("secret").refresh()
 
 
 def test_a_poll_is_one_request(shelf, s3_store, s3_wire, counting_proxy, settings):

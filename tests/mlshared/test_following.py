@@ -6,15 +6,16 @@ from datetime import timedelta
 import pytest
 from entries import NOON, STORE_ID, founded, manifest, put, release
 
-from mlshared._alias_log import CONFIRM_SECONDS, VOID_AFTER_LOOKS, AliasLog, accepts
+from mlshared._alias_log import CONFIRM_SECONDS, AliasLog, accepts
 from mlshared._cache import open_cache
 from mlshared._following import follow
+from mlshared._looks import VOID_AFTER_LOOKS
 from mlshared._objects import open_objects
 from mlshared._ref import parse_ref
 from mlshared.errors import AccessDenied, IntegrityError, NotPublished, StorageError, UnsupportedFormat
 from mlshared.manifest import Release as Entry
 from mlshared.manifest import parse, to_bytes
-from mlshared.store import Store, release_key
+from mlshared.store import Store, release_key, version_key
 
 REF = parse_ref("flights")
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
@@ -156,17 +157,6 @@ def test_other_processes_hear_of_entries(store, cache):
     assert other.targets == one.targets
 
 
-def test_a_log_never_goes_backwards(store, cache):
-    """A store whose log ends before what was accepted is refused; what was accepted stays."""
-    put(store, chain(1)[0])
-    log = following(cache)
-    cache.log(STORE_ID, "flights", "production").remember(5, to_bytes(release(5, manifest_sha256=B)))
-    log.rescan()
-    with pytest.raises(StorageError, match="ends before entry 5"):
-        log.look(store)
-    assert log.head.entry.number == 5
-
-
 def test_floor(store, cache):
     """Entries below the floor are not accepted, and the error names both numbers."""
     entries = chain(3)
@@ -181,23 +171,6 @@ def test_floor(store, cache):
 
 def spoil(store, number, raw=b"{}"):
     store.objects.create(release_key("flights", "production", number), raw, timeout=5)
-
-
-def test_a_bad_entry_is_void_after_three_looks(store, cache):
-    """A bad object is a problem, is asked for again, and does not freeze the alias for ever."""
-    first = release(1)
-    put(store, first)
-    log = following(cache)
-    log.look(store)
-    spoil(store, 2)
-    put(store, release(3, prev=first, version=3, manifest_sha256=C))
-    for _ in range(VOID_AFTER_LOOKS - 1):
-        log.look(store)
-        assert isinstance(log.problem, IntegrityError)
-        assert log.head.entry.number == 1
-    log.look(store)
-    assert log.head.entry.number == 3
-    assert log.problem is None
 
 
 def test_a_newer_format_is_waited_for(store, cache):
@@ -229,23 +202,6 @@ def test_an_entry_of_another_store_is_refused(store, cache):
     with pytest.raises(IntegrityError, match=r"another place.*store_id"):
         log.look(store)
     assert log.head is None
-
-
-def test_an_entry_that_follows_a_head_that_is_gone(tmp_path, cache):
-    """A log that lost the accepted entry is an outage, and newer entries are followed all the same."""
-    store = founded(open_objects(str(tmp_path / "models")))
-    first, second = chain(2)
-    put(store, first)
-    now = [0.0]
-    log = AliasLog(STORE_ID, REF, cache.log(STORE_ID, "flights", "production"), clock=lambda: now[0])
-    log.look(store)
-    (tmp_path / "models" / release_key("flights", "production", 1)).unlink()
-    now[0] = CONFIRM_SECONDS + 1
-    with pytest.raises(StorageError, match="gone"):
-        log.look(store)
-    put(store, second)
-    log.look(store)
-    assert log.head.entry.number == 2
 
 
 @pytest.mark.parametrize(("change", "error"), [(None, "gone"), (b"other", "replaced")])
@@ -364,10 +320,84 @@ def test_latest_in_other_processes(store, cache):
 
 
 def test_nothing_published(store, cache):
-    """The latest of nothing is nothing, until there is something."""
+    """The latest of nothing is NotPublished, until there is something."""
+    log = following(cache, "flights@latest")
+    with pytest.raises(NotPublished, match="no version of flights"):
+        log.look(store)
+    put(store, manifest(1))
+    log.look(store)
+    assert log.targets[0].version == 1
+
+
+def spoil_version(store, number, raw=b"garbage"):
+    store.objects.create(version_key("flights", number), raw, timeout=10)
+
+
+def test_the_latest_is_found_above_and_below_what_is_void(store, cache):
+    """A manifest that cannot be read is passed by: downwards at the start, upwards after three looks."""
+    put(store, manifest(1))
+    spoil_version(store, 2)
     log = following(cache, "flights@latest")
     log.look(store)
-    assert log.targets == ()
+    assert log.targets[0].version == 1
+    put(store, manifest(3))
+    for look in range(1, VOID_AFTER_LOOKS + 1):
+        log.look(store)
+        assert log.targets[0].version == (3 if look == VOID_AFTER_LOOKS else 1)
+    assert log.problem is None
+    log.remember()
+    other = following(cache, "flights@latest")
+    other.rescan()
+    assert other.targets[0].version == 3
+    assert [target.version for target in log.targets] == [3, 1]
+
+
+def test_the_latest_in_a_newer_format_is_waited_for(store, cache):
+    """It is no void: whoever upgrades reads it, and versions do not go back because others did not."""
+    put(store, manifest(1))
+    log = following(cache, "flights@latest")
+    log.look(store)
+    spoil_version(store, 2, to_bytes(manifest(2, format="2.0")))
+    for _ in range(VOID_AFTER_LOOKS + 1):
+        log.look(store)
+    assert isinstance(log.problem, UnsupportedFormat)
+    assert log.targets[0].version == 1
+
+
+class Counted:
+    """A store's objects that answer so many gets, and then no more."""
+
+    def __init__(self, objects):
+        self._objects = objects
+        self.left = 0
+
+    def __getattr__(self, name):
+        return getattr(self._objects, name)
+
+    def get(self, key, **options):
+        if self.left == 0:
+            raise StorageError("out of time")
+        self.left -= 1
+        return self._objects.get(key, **options)
+
+
+def test_a_moment_in_a_long_log_is_found_over_several_looks(store, cache):
+    """Each look goes on where the last one ran out of time; times that do not rise are no matter."""
+    entries = chain(1)
+    for number in range(2, 10):
+        minutes = 60 if number > 2 else -60
+        at = NOON + timedelta(minutes=minutes)
+        entries.append(release(number, prev=entries[-1], version=number, created_at=at))
+    put(store, *entries)
+    objects = Counted(store.objects)
+    log = following(cache, f"flights@{NOON:%Y-%m-%dT%H:%MZ}")
+    for _ in range(2):
+        objects.left = 3
+        with pytest.raises(StorageError):
+            log.look(Store(objects))
+    objects.left = 3
+    log.look(Store(objects))
+    assert [target.version for target in log.targets] == [2]
 
 
 @pytest.mark.parametrize(("minutes", "version"), [(0, 1), (5, 1), (10, 2), (60, 2)])

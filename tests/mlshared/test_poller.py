@@ -181,7 +181,7 @@ def test_jobs_that_wait_when_it_is_stopped(make):
         second = pool.submit(poller.submit, lambda: None, timeout_seconds=SECONDS)
         stopping = threading.Thread(target=poller.stop)
         stopping.start()
-        while poller._jobs.empty() or not poller.stopped:
+        while not poller._jobs or not poller.stopped:
             pass
         go.set()
         stopping.join()

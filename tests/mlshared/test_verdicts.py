@@ -4,7 +4,13 @@ import pytest
 
 from mlshared._cache import open_cache
 from mlshared._target import Target
-from mlshared._verdicts import FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS, Verdicts, backoff
+from mlshared._verdicts import (
+    CONDEMNED_AFTER_LOOKS,
+    FIRST_BACKOFF_SECONDS,
+    LONGEST_BACKOFF_SECONDS,
+    Verdicts,
+    backoff,
+)
 from mlshared.errors import (
     EnvironmentMismatch,
     FeatureSkew,
@@ -15,6 +21,7 @@ from mlshared.errors import (
     UntrustedType,
 )
 
+APART = 30.0
 TARGET = Target(2, "b" * 64)
 OTHER = Target(3, "c" * 64)
 PASSING = [
@@ -38,14 +45,25 @@ def now():
     return [100.0]
 
 
-def verdicts(log, now, fingerprint="here"):
-    return Verdicts(log, lambda: fingerprint, clock=lambda: now[0])
+def verdicts(log, now, fingerprint="here", told=None):
+    def tell(version, reason):
+        if told is not None:
+            told.append((version, reason))
+
+    return Verdicts(log, lambda: fingerprint, apart=APART, tell=tell, clock=lambda: now[0])
+
+
+def failed(verdicts, target, error):
+    """Note a failure of bytes that are all here."""
+    return verdicts.failed(target, error, while_fetching=False)
 
 
 @pytest.mark.parametrize("error", [IntegrityError("wrong bytes"), SelfTestFailed("row 0")], ids=repr)
 def test_what_would_fail_again_is_for_good(log, now, error):
-    """Wrong bytes and a self-test that disagrees are kept for the next process, and never forgiven."""
-    assert verdicts(log, now).failed(TARGET, error)
+    """Bytes that make no sense and a self-test that disagrees are kept for the next process, and never forgiven."""
+    told = []
+    assert failed(verdicts(log, now, told=told), TARGET, error)
+    assert told == [(2, f"{type(error).__name__}: {error}")]
     later = verdicts(log, now)
     later.forgive()
     now[0] += 1e9
@@ -53,11 +71,25 @@ def test_what_would_fail_again_is_for_good(log, now, error):
     assert later.quarantined == {2: f"{type(error).__name__}: {error}"}
 
 
+def test_bytes_that_came_wrong(log, now):
+    """They count when they have come wrong at three looks a poll apart; looks in between count for nothing."""
+    here = verdicts(log, now)
+    for _ in range(CONDEMNED_AFTER_LOOKS - 1):
+        for _ in range(5):
+            assert not here.failed(TARGET, IntegrityError("wrong bytes"), while_fetching=True)
+        assert here.set_aside([TARGET]) == {TARGET.manifest_sha256}
+        now[0] += APART
+        assert here.set_aside([TARGET]) == set()
+        here.forgive()
+    assert here.failed(TARGET, IntegrityError("wrong bytes"), while_fetching=True)
+    assert verdicts(log, now).set_aside([TARGET]) == {TARGET.manifest_sha256}
+
+
 @pytest.mark.parametrize("error", PASSING, ids=repr)
 def test_what_may_pass_is_tried_again(log, now, error):
     """Everything else is set aside for a while, in this process only."""
     here = verdicts(log, now)
-    assert not here.failed(TARGET, error)
+    assert not failed(here, TARGET, error)
     assert here.set_aside([TARGET]) == {TARGET.manifest_sha256}
     assert verdicts(log, now).set_aside([TARGET]) == set()
     now[0] += 2 * FIRST_BACKOFF_SECONDS + 0.001
@@ -67,14 +99,14 @@ def test_what_may_pass_is_tried_again(log, now, error):
 
 def test_another_environment_tries_again(log, now):
     """A quarantine holds for one environment: a new deploy of the app tries again."""
-    verdicts(log, now).failed(TARGET, SelfTestFailed("row 0"))
+    failed(verdicts(log, now), TARGET, SelfTestFailed("row 0"))
     assert verdicts(log, now, "new deploy").set_aside([TARGET]) == set()
 
 
 def test_forgiven(log, now):
     """A refresh by hand tries at once what only waits."""
     here = verdicts(log, now)
-    here.failed(TARGET, StorageError("down"))
+    failed(here, TARGET, StorageError("down"))
     here.forgive()
     assert here.set_aside([TARGET]) == set()
 
@@ -86,7 +118,7 @@ def test_a_quarantine_that_no_disk_keeps(tmp_path, now):
     cache = open_cache(in_the_way, max_bytes=1 << 20)
     assert cache.problem
     here = verdicts(cache.log("5" * 32, "flights", "production"), now)
-    here.failed(TARGET, SelfTestFailed("row 0"))
+    failed(here, TARGET, SelfTestFailed("row 0"))
     here.forgive()
     assert here.set_aside([TARGET]) == {TARGET.manifest_sha256}
 
@@ -100,12 +132,15 @@ def test_backoff_grows_to_its_limit(failures):
     assert len(set(waits)) > 50
 
 
-def test_the_environment_is_looked_up_for_quarantines_only(log, now):
-    """A process whose host has none starts without that, and looks it up once otherwise."""
+def test_the_environment_is_looked_up_once(log, now):
+    """When it is first needed, not when a process starts."""
     asked = []
-    here = Verdicts(log, lambda: asked.append(True) or "here", clock=lambda: now[0])
-    assert here.set_aside([TARGET]) == set()
-    assert asked == []
-    assert here.failed(TARGET, IntegrityError("x"))
-    assert here.set_aside([TARGET, OTHER]) == {TARGET.manifest_sha256}
-    assert asked == [True]
+    here = Verdicts(
+        log, lambda: asked.append(True) or "here", apart=APART, tell=lambda *_: None, clock=lambda: now[0]
+    )
+    assert not asked
+    for _ in range(2):
+        assert here.set_aside([TARGET, OTHER]) == set()
+    failed(here, TARGET, SelfTestFailed("row 0"))
+    assert here.set_aside([TARGET]) == {TARGET.manifest_sha256}
+    assert len(asked) == 1

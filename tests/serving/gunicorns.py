@@ -66,10 +66,13 @@ def serving(
     *,
     workers: int = 4,
     preload: bool = False,
+    worker_class: str = "sync",
+    app: str = "cancer_app:app",
+    chdir: Path = HERE,
     options: dict[str, Any] | None = None,
     **settings: Any,
 ) -> Iterator[Web]:
-    """Run gunicorn with sync workers on the app; settings become MLSHARED_* variables."""
+    """Run gunicorn on an app; settings become MLSHARED_* variables."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MLSHARED_")}
     for name, value in settings.items():
         environment[f"MLSHARED_{name.upper()}"] = value if isinstance(value, str) else json.dumps(value)
@@ -79,12 +82,13 @@ def serving(
         environment["USE_BEFORE_FORK"] = "1"
     environment["PYTHONPATH"] = str(Path(__file__).parents[2])
     with socket.create_server(("127.0.0.1", 0), backlog=256) as listener, log.open("wb") as output:
-        command = [sys.executable, "-m", "gunicorn", "--workers", str(workers), "--chdir", str(HERE)]
+        command = [sys.executable, "-m", "gunicorn", "--workers", str(workers), "--chdir", str(chdir)]
         command += [
             "--bind",
             f"fd://{listener.fileno()}",
             *(["--preload"] if preload else []),
-            "cancer_app:app",
+            *("--worker-class", worker_class, *(["--threads", "4"] if worker_class == "gthread" else [])),
+            app,
         ]
         process = subprocess.Popen(
             command, env=environment, stdout=output, stderr=output, pass_fds=[listener.fileno()]

@@ -1,13 +1,9 @@
 """Stores that refuse, hang, come back late; hosts with many processes; what a poll costs. Real processes."""
 
 import collections
-import json
 import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 from gunicorns import Load, serving, wait_for
@@ -18,101 +14,10 @@ import trainer
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
-ROW_SCRIPT = """
-import json, os, sys, time
-from mlshared import Client, MlsharedError
-import mlshared
-settings = json.loads(sys.argv[1])
-began = time.monotonic()
-with Client(**settings) as client:
-    model = client.model("cancer")
-    try:
-        answer = model.predict_proba(json.loads(sys.argv[2]))
-        said = {"version": model.current.version, "proba": {str(k): v for k, v in answer.items()}}
-    except MlsharedError as error:
-        said = {"error": type(error).__name__, "message": str(error)}
-    took = time.monotonic() - began
-    print(json.dumps({**said, "seconds": took, "state": model.status().state}), flush=True)
-    sys.stdin.read(1)
-"""
-LIBRARIES_FIRST = "import sklearn.linear_model, sklearn.pipeline, skops.io, pandas, s3fs\n"
-
-
-def start(row, **settings):
-    """Start a process that predicts once and waits to be let go."""
-    return subprocess.Popen(
-        [sys.executable, "-c", LIBRARIES_FIRST + ROW_SCRIPT, json.dumps(settings), json.dumps(row)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(process):
-    said = json.loads(process.stdout.readline())
-    process.communicate("!", timeout=240)
-    return said
-
 
 @pytest.fixture
 def settings(s3, tmp_path):
     return {"store": s3.url, "storage_options": s3.app_options, "cache_dir": str(tmp_path / "cache")}
-
-
-@pytest.mark.parametrize("how", ["refusing", "hanging"])
-def test_a_new_process_starts_from_a_warm_cache(shelf, s3, settings, how, capsys):
-    """Though the store refuses or hangs, the last version known here answers within two seconds and a half."""
-    finish(start(shelf.rows[0], **settings))
-    s3.proxy.stop() if how == "refusing" else s3.proxy.hold()
-    # The host's last look is long ago, so that the new process asks.
-    for checked in Path(settings["cache_dir"]).rglob("checked"):
-        os.utime(checked, (1, 1))
-    said = finish(start(shelf.rows[0], **settings))
-    assert said["proba"] == shelf.offline(1, shelf.rows[0], text=True)
-    assert said["state"] == "stale"
-    with capsys.disabled():
-        print(f"\n    warm cache, store {how}: first answer after {said['seconds']:.2f} s")
-    assert said["seconds"] < 2.5 * slowness()
-
-
-@pytest.mark.parametrize("how", ["refusing", "hanging"])
-def test_a_cold_cache(shelf, s3, settings, how, capsys):
-    """ModelNotReady long before gunicorn's 30 s, naming what was tried."""
-    s3.proxy.stop() if how == "refusing" else s3.proxy.hold()
-    said = finish(start(shelf.rows[0], **settings))
-    assert said["error"] == "ModelNotReady"
-    assert "StorageError" in said["message"]
-    assert "mlshared.json" in said["message"]
-    assert said["seconds"] < 7 * slowness()
-    with capsys.disabled():
-        print(f"\n    cold cache, store {how}: {said['seconds']:.2f} s, {said['message']}")
-
-
-def test_entries_out_of_reach(shelf, s3, settings):
-    """The same where the store is known but nothing of the model is: within the time a request may take."""
-    s3.proxy.hold()
-    store_id = shelf.store_id
-    said = finish(start(shelf.rows[0], store_id=store_id, **settings))
-    assert said["error"] == "ModelNotReady"
-    assert "no answer within" in said["message"]
-    assert said["seconds"] < 7 * slowness()
-
-
-def test_eight_processes_start_cold(shelf, s3, settings, capsys):
-    """Each blob is downloaded once, counted at the socket."""
-    processes = [start(shelf.rows[0], first_load_seconds=60, **settings) for _ in range(8)]
-    said = [finish(process) for process in processes]
-    downloads = collections.Counter(r.path for r in s3.proxy.seen("GET") if "/blobs/" in r.path)
-    with capsys.disabled():
-        print(
-            f"\n    8 cold: {sorted(round(s['seconds'], 1) for s in said)} s, {len(s3.proxy.seen())} requests"
-        )
-    assert sorted(downloads.values()) == [1, 1]
-    assert {s.get("version", s.get("message")) for s in said} <= {
-        1,
-        *(m for s in said if (m := s.get("message"))),
-    }
-    assert any(s.get("version") == 1 for s in said)
 
 
 def test_idle_workers_poll_once_an_interval(shelf, s3, settings, tmp_path, capsys):

@@ -13,7 +13,8 @@ from trainer.cli import app, exit_code, main, worst
 from trainer.errors import LogLost, RecipeError, ReleaseRefused
 
 COMMANDS = [
-    "init", "retrain", "list", "show", "versions", "history", "release", "rollback", "hold", "recover", "gc", "doctor"
+    "init", "retrain", "list", "show", "versions", "history", "release", "rollback", "hold", "recover", "gc", "doctor",
+    "keygen", "verify", "pull", "copy",
 ]  # fmt: skip
 
 
@@ -97,7 +98,7 @@ def test_every_command_has_help_with_an_example(command, capsys):
     """And, where it reads a store, the three common options."""
     text = output(capsys, command, "--help")
     assert f"Example: trainer {command}" in text
-    if command != "init":
+    if command not in {"init", "keygen"}:
         assert re.search(r"--store.*--json.*--quiet", text, re.DOTALL)
 
 

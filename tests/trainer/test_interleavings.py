@@ -176,7 +176,7 @@ def race(tmp_path, monkeypatch, capsys):
         racers = Racers(f"memory://{uuid.uuid4().hex}/models", module, scene)
         monkeypatch.setattr(_writing, "open_objects", racers.open)
         monkeypatch.setattr(
-            _writing, "seen_from", lambda _url: NOTHING_SEEN
+            _writing, "seen_from", lambda _url, _options: NOTHING_SEEN
         )  # every schedule is another world
         actors = {
             RELEASE: racers.person(RELEASE, scene.released, hold=scene.hold_release),
