@@ -123,7 +123,7 @@ def _part_changed(rng: np.random.Generator, parts: dict[str, bytes]) -> None:
             inner[part] = npy(array_changed(rng, np.load(io.BytesIO(inner[part]))))
             parts[name] = zipped(inner)
         elif rng.random() < 0.15:
-            parts[name] = parts[pick(rng, arrays)]
+            parts[name] = parts[pick(rng, [each for each in arrays if each.endswith(".npy")])]
         else:
             parts[name] = npy(array_changed(rng, np.load(io.BytesIO(parts[name]))))
         return
