@@ -34,6 +34,9 @@ def check_svm(owner: Any) -> None:
     require(state["_intercept_"].shape == (pairs,), "a machine's intercepts")
     require(all(len(state[name]) in (0, pairs) for name in ("_probA", "_probB")), "a machine's probabilities")
     require(len(state["_probA"]) == len(state["_probB"]), "a machine's probabilities")
+    # As scikit-learn 1.9 and 1.8 tell libsvm that there are some.
+    told = state.get("_effective_probability") or state.get("probability") not in (False, None, "deprecated")
+    require(len(state["_probA"]) == pairs or not told, "a machine's probabilities")
     _check_vectors(owner, vectors, many)
     weights = state["_dual_coef_"]
     size = weights.data.size if hasattr(weights, "indptr") else weights.size

@@ -233,6 +233,8 @@ def tampered() -> Iterator[Case]:
         "_intercept_": lambda a: a[:0], "support_": lambda a: a[:1], "_probA": lambda a: np.ones(7),
     }.items():  # fmt: skip
         yield f"a machine with another {name}", numbers(svc, name, change), BAD
+    for told in ("_effective_probability", "probability"):
+        yield f"a machine without its {told}", plain(svc, **{told: text(1.0)}), BAD
     yield "a machine of another kind", plain(svc, _impl=text("epsilon_svr")), BAD
     near = KNeighborsClassifier(3, algorithm="brute").fit(X, Y)
     yield "neighbours of class 10**9", numbers(near, "_y", set_first(10**9)), BAD
