@@ -213,6 +213,38 @@ def test_f39_where_it_cannot_be_told_everything_stays(what):
         assert memory.objects.names(f"{MODEL}/tombstones", timeout=1) == []
 
 
+@pytest.mark.parametrize("version", [3, 4, 6])
+def test_f39_blobs_stay_where_their_manifest_was_lost(memory, version):
+    """Of the version in force, of one that nobody released, of the newest: a backup brings the manifest back."""
+    memory.release(6, alias="staging")
+    entry = memory.store.manifest(STORE_ID, MODEL, version).entry
+    memory.objects.delete(version_key(MODEL, version), timeout=1)
+    done = memory.later(8).collect(keep=1)
+    assert done.abandoned == ()
+    assert f"the manifest of flights@{version} is missing" in done.problem
+    assert memory.store.blobs(MODEL, entry.publish_id)
+
+
+def test_f39_a_store_that_begins_with_any_number_is_in_order(memory):
+    """As one that was pulled does: no blob in it is without its manifest."""
+    key = version_key(MODEL, 4)
+    memory.to.store.allow(60)
+    blobs = blob_key(MODEL, memory.store.manifest(STORE_ID, MODEL, 4).entry.publish_id, "")
+    for name in memory.objects.names(blobs.rstrip("/"), timeout=1):
+        memory.objects.delete(blobs + name, timeout=1)
+    memory.objects.delete(key, timeout=1)
+    assert memory.later(8).collect(keep=1).problem == ""
+
+
+def test_f39_blobs_that_no_manifest_names_stay_where_a_log_was_lost(memory):
+    """What lost the log may have lost a manifest too."""
+    memory.objects.create(f"{MODEL}/blobs/{'a' * 32}/{'b' * 64}", b"", timeout=1)
+    memory.objects.create(f"{MODEL}/releases/{ALIAS}/0000000004.json", b"{}", timeout=1)
+    done = memory.later(8).collect()
+    assert (bool(done.problem), done.abandoned, done.objects) == (True, (), 0)
+    assert memory.store.blobs(MODEL, "a" * 32)
+
+
 def test_f39_blobs_of_a_publish_given_up_go_after_a_week(memory):
     """When all of them are that old; those of a publish under way stay."""
     old, half = "a" * 32, "b" * 32
