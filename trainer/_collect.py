@@ -259,9 +259,7 @@ def _named_by(to: Writing, model: str, alias: str) -> set[int]:
     log = read_log(to.store, to.store_id, model, alias)
     check_log(to.store, log, to.seen)
     if log.obscured or log.head is None:
-        raise ReleaseRefused(
-            f"entry {log.highest} of {model}@{alias} is not valid, so its versions stay; look at it, then release"
-        )
+        raise ReleaseRefused(f"{log.obscured_by}, then release; until then its versions stay")
     named: set[int] = set()
     in_force: list[int] = []
     for number in range(log.head.entry.number, 0, -1):

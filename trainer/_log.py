@@ -59,6 +59,25 @@ class Log:
         """Whether an invalid entry stands above the head: somebody ought to look before a machine goes on."""
         return self.highest > (self.head.entry.number if self.head else 0)
 
+    @property
+    def ends(self) -> int:
+        """The number of the last entry, whoever signed it; 0 if there is none: one by a key of before is not lost."""
+        numbers = (
+            self.head.entry.number if self.head else 0,
+            self.passed_over.number if self.passed_over else 0,
+        )
+        return max(numbers)
+
+    @property
+    def obscured_by(self) -> str:
+        """What stands above the head, and what to do about it, for people."""
+        if self.passed_over is not None and self.passed_over.number == self.highest:
+            return (
+                f"entry {self.highest} of {self.model}@{self.alias} is signed by no key that is trusted here: if it is "
+                "yours, add that key to trusted_keys"
+            )
+        return f"entry {self.highest} of {self.model}@{self.alias} is not valid; look at it"
+
 
 def read_log(store: Store, store_id: str, model: str, alias: str) -> Log:
     """Return the log's state: one LIST, and a GET or two.

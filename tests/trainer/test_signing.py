@@ -36,9 +36,11 @@ from trainer._append import found_store
 from trainer._doctor import examine
 from trainer._estimators import NotStorable
 from trainer._log import read_log
+from trainer._seen import Seen
 from trainer._signing import Signing, find_signing, signing_key, without_secrets
 from trainer.cli import main
 from trainer.config import Config, find_config
+from trainer.errors import ReleaseRefused
 
 KEY, FILE = "TRAINER_SIGNING_KEY", "TRAINER_SIGNING_KEY_FILE"
 OURS, THEIRS = pair(), pair()
@@ -331,6 +333,25 @@ def test_an_entry_by_a_colleagues_key(url, signs, fitted, monkeypatch, tmp_path)
         trainer.release(MODEL, 1, store=url)
     monkeypatch.setenv("MLSHARED_TRUSTED_KEYS", json.dumps(OURS.trusted()))
     assert trainer.release(MODEL, 1, store=url).prev.number == 2
+
+
+def test_a_log_by_a_key_of_before_is_not_lost(url, signs, fitted, monkeypatch, tmp_path):
+    """It leaked, say, and nobody trusts it here: apps that still do follow the first release with the new one."""
+    publish(fitted, url)
+    publish(fitted, url, release=ALIAS)
+    known = tmp_path / "known"
+    monkeypatch.setattr("trainer._publish.seen_from", lambda *_: Seen(lambda: known))
+    monkeypatch.setattr("trainer._writing.seen_from", lambda *_: Seen(lambda: known))
+    assert trainer.hold(MODEL, store=url).number == 3
+    signs(THEIRS)
+    with pytest.raises(
+        ReleaseRefused, match="entry 3 of flights@production is signed by no key that is trusted"
+    ):
+        trainer.hold(MODEL, store=url)
+    made = publish(fitted, url, release=ALIAS)
+    assert (made.released, made.reason) == (True, "")
+    with serve(url, tmp_path / "app", trusted_keys=[OURS.trusted(), THEIRS.trusted()]) as client:
+        assert client.model(MODEL).current.version == made.version
 
 
 def test_an_unsigned_entry_in_a_signed_store_is_passed_over(url, signs, fitted, tmp_path):
