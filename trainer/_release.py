@@ -296,10 +296,10 @@ def _by_person(
         to.store.allow(BUDGET_SECONDS)
         log = read_log(to.store, to.store_id, name, alias)
         check_log(to.store, log, to.seen)
-        # Chosen once, by what the person saw: a release that slips in must not turn a rollback around. A hold is of
-        # what is in force: chosen once it would undo that release.
-        if target is None or kind == "hold":
-            target = choose(log)
+        if kind == "hold":
+            target = None  # of what is in force by then: of what was before, it would undo the release that slipped in
+        # Chosen once, by what the person saw: a release that slips in must not turn a rollback around.
+        target = target or choose(log)
         if kind == "rollback" and log.head is not None:
             left.add(log.head.entry.version)
         if check is not None:

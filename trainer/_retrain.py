@@ -10,7 +10,7 @@ from typing import Any
 
 from mlshared import Client
 from mlshared._objects import open_objects
-from mlshared.errors import ArtifactError, IntegrityError, ModelNotReady
+from mlshared.errors import ConfigError, IntegrityError, MlsharedError
 from mlshared.manifest import Manifest, Release, Stored, Training
 from mlshared.store import Store
 
@@ -221,7 +221,11 @@ class _Run:
         ref = f"{champion.model}@{champion.version}"
         try:
             fitted = self._loaded(ref)
-        except (ArtifactError, ModelNotReady) as error:  # not ready: set aside here at an earlier try
+        except ConfigError:
+            raise  # this trainer's own, whatever is in force
+        except (
+            MlsharedError
+        ) as error:  # a blob that is missing, too: it must not stop every retrain from now on
             return cannot_compare(ref, f"{ref} cannot be loaded here: {error}")
         return compare(self._recipe, estimator, Champion(ref, fitted, champion.training.split), prepared)
 

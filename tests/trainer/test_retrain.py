@@ -226,6 +226,20 @@ def test_a_version_in_force_that_cannot_be_loaded(url, monkeypatch, tmp_path):
     assert trainer.retrain(recipe(), store=url).released
 
 
+def test_a_version_in_force_whose_blob_is_missing(url, monkeypatch, tmp_path):
+    """The candidate is published all the same, so that a person can release it."""
+    trainer.retrain(recipe(), store=url)
+    sha256 = blob(url, "skops")
+    for path in [path for path in MemoryFileSystem.store if path.endswith(sha256)]:
+        MemoryFileSystem().rm_file(path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))
+    outcome = trainer.retrain(recipe(), store=url)
+    assert (outcome.version, outcome.released) == (2, False)
+    assert "flights@1 cannot be loaded here" in outcome.reason
+    assert "missing" in outcome.reason
+    assert trainer.release("flights", 2, store=url).version == 2
+
+
 def test_a_version_in_force_without_its_manifest(url):
     """Nothing is judged against nothing."""
     trainer.retrain(recipe(), store=url)
