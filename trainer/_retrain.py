@@ -27,7 +27,7 @@ from ._release import release_automatically
 from ._renewal import renew
 from ._seen import Seen, seen_from
 from ._signing import Signing, client_settings, find_signing
-from ._writing import BUDGET_SECONDS
+from ._writing import BUDGET_SECONDS, Writing
 from .checks import Check, Comparison, compatibility, judge
 from .config import choose_options, choose_store, find_config
 from .recipe import Recipe
@@ -160,7 +160,8 @@ class _Run:
         self._held.check()
         self._store.allow(BUDGET_SECONDS)
         name, promise = self._recipe.name, self._recipe.fresh_for_seconds
-        renew(self._store, self._store_id, name, self._alias, fresh_for_seconds=promise, reason=reason[:500])
+        to = Writing(self._store, self._store_id, self._seen)
+        renew(to, name, self._alias, fresh_for_seconds=promise, reason=reason[:500])
 
     def _draft(self, estimator: Any, prepared: Prepared, scores: dict[str, float], seconds: float) -> Draft:
         recipe = self._recipe
