@@ -21,11 +21,11 @@ from typing import Any, Final
 
 from mlshared.errors import ArtifactError, ConfigError, NotPublished, SignatureError
 from mlshared.manifest import FORMAT, Manifest, Stored, Tombstone, to_bytes
-from mlshared.store import blob_key, open_release, tombstone_key, version_key
+from mlshared.store import blob_key, tombstone_key, version_key
 
 from ._append import append, nonce
 from ._clock import store_time
-from ._log import check_names, read_log
+from ._log import check_names, read_log, whoever_signed_it
 from ._lost import aliases_known, check_log
 from ._writing import BUDGET_SECONDS, Writing, writing
 from .errors import ReleaseRefused
@@ -264,36 +264,23 @@ def _named_by(to: Writing, model: str, alias: str) -> set[int]:
     in_force: list[int] = []
     for number in range(log.head.entry.number, 0, -1):
         to.store.allow(BUDGET_SECONDS)
+        trusted = True
         try:
             stored = to.store.release(to.store_id, model, alias, number)
-        except SignatureError:
-            named |= _named_by_whoever(to, model, alias, number)
-            continue
+        except SignatureError:  # some app may trust that key
+            stored, trusted = whoever_signed_it(to.store, to.store_id, model, alias, number), False
         except ArtifactError:
             continue
         if stored is None:
             continue
         entry = stored.entry
         # Holds, renewals and recoveries repeat the version in force: together they are one release.
-        if in_force[-1:] != [entry.version]:
+        if trusted and in_force[-1:] != [entry.version]:
             in_force.append(entry.version)
         if len(in_force) > KEEP_RELEASES:
             break
         named |= {entry.version} | ({entry.fallback.version} if entry.fallback else set())
     return named
-
-
-def _named_by_whoever(to: Writing, model: str, alias: str, number: int) -> set[int]:
-    """Return the versions that an entry names whose key is not trusted here: some app may trust it."""
-    raw = to.store.release_bytes(model, alias, number)
-    try:
-        stored = None if raw is None else open_release(raw, to.store_id, model, alias, number)
-    except ArtifactError:
-        return set()
-    if stored is None:
-        return set()
-    entry = stored.entry
-    return {entry.version} | ({entry.fallback.version} if entry.fallback else set())
 
 
 def _written(to: Writing, model: str, versions: Iterable[int]) -> dict[int, float]:

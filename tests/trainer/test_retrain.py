@@ -2,6 +2,7 @@
 
 import contextlib
 import uuid
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from mlshared._objects import open_objects
 from mlshared.errors import ConfigError, IntegrityError
 from trainer import AtLeast, KeySplit, NoWorse, Recipe
 from trainer._lease import Busy, LeaseLost
-from trainer._outcome import STEPS
+from trainer._outcome import Step
 from trainer.errors import RecipeError, ReleaseRefused
 
 ROWS = 400
@@ -69,7 +70,7 @@ def test_the_first_retrain_is_released(url):
     steps = []
     outcome = trainer.retrain(recipe(), store=url, on_step=lambda step, _words: steps.append(step))
     assert (outcome.version, outcome.ref, outcome.released, outcome.on_hold) == (1, "flights@1", True, False)
-    assert steps == list(STEPS)
+    assert steps == list(get_args(Step))
     assert [c.name for c in outcome.checks] == [
         "roc_auc at least 0.7", "roc_auc no worse by more than 0.01", "compatible",
     ]  # fmt: skip
