@@ -32,12 +32,14 @@ from mlshared._objects import open_objects
 from mlshared._policy import check_policy
 from mlshared.manifest import Artifact
 from mlshared.store import Store, open_manifest, open_release, release_key
+from trainer import _collect
 from trainer._append import found_store
 from trainer._doctor import examine
 from trainer._estimators import NotStorable
 from trainer._log import read_log
 from trainer._seen import Seen
 from trainer._signing import Signing, find_signing, signing_key, without_secrets
+from trainer._writing import writing
 from trainer.cli import main
 from trainer.config import Config, find_config
 from trainer.errors import ReleaseRefused
@@ -494,6 +496,16 @@ def test_the_collector_needs_no_signing_key(url, signs, fitted, monkeypatch):
     monkeypatch.setenv("MLSHARED_TRUSTED_KEYS", json.dumps(OURS.trusted()))
     (collected,) = trainer.collect(MODEL, store=url)
     assert collected.problem == ""
+
+
+def test_the_collector_keeps_what_another_key_put_in_force(url, signs, fitted):
+    """Some app may trust it."""
+    publish(fitted, url)
+    publish(fitted, url, release=ALIAS)
+    signs(THEIRS)
+    assert publish(fitted, url, release=ALIAS).released
+    with writing(url, None, releases=False) as to:
+        assert _collect._in_use(to, MODEL) == {1, 2, 3}
 
 
 def test_doctor_tells_of_an_entry_that_nobody_trusted_signed(url, signs, fitted):
