@@ -241,7 +241,10 @@ def _estimator_predictor(
 ) -> EstimatorPredictor:
     unpickle = settings.allow_joblib and trust == "signed"
     estimator = _artifact.load_estimator(data, kind, settings.trusted_types, unpickle=unpickle)
-    set_one_job(estimator)
+    try:
+        set_one_job(estimator)
+    except _artifact.MALFORMED as error:
+        raise IntegrityError(f"the estimator's parameters are malformed: {str(error)[:200]}") from error
     return EstimatorPredictor(estimator, schema)
 
 

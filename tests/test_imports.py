@@ -13,12 +13,14 @@ TOP = Path(__file__).parents[1]
 # A module imports only from the lines above its own. Where to put a new one: as far up as it can go.
 LAYERS = {
     "mlshared": """
-        _features _looks _native _process _skops_types _status _trainer_entry errors events
-        _breath _envelope _local _loop _poller _skops_audit _skops_content plan._file plan._step
-        _artifact _disk _remote _selftest manifest plan._bagging plan._basic plan._ensemble
+        _features _looks _native _process _skops_names _status _trainer_entry errors events
+        _breath _envelope _local _loop _poller _skops_require _skops_types _skops_zip plan._file plan._step
+        _disk _remote _selftest _skops_audit _skops_shapes _skops_trees manifest plan._bagging plan._basic
+        plan._ensemble
         plan._expand plan._forest plan._labels plan._models plan._normal plan._points
         plan._row_scores plan._row_steps plan._targets plan._text plan._trees
-        _keys
+        _keys _skops_content
+        _artifact
         _answers _bucket _folder _policy _ref _schema plan._counts plan._elementwise plan._neighbours store
         _crashes _frames _objects _target plan._ops settings
         _cache
