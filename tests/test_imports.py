@@ -52,10 +52,10 @@ LAYERS = {
         converters._ensembles converters._forests converters._layers converters._lightgbm
         converters._selection converters._several converters._wrappers converters._xgboost
         recipe
-        _fit _renewal config converters._adaboost converters._bagging
+        _fit config converters._adaboost converters._bagging
         _evaluate _scaffold _signing converters.__init__
         _keygen _look _plan _read_back _writing
-        _collect _doctor _history _recover _release
+        _collect _doctor _history _recover _release _renewal
         _publish
         _carry _retrain
         _verify
