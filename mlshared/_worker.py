@@ -17,6 +17,7 @@ from dataclasses import asdict, replace
 from typing import Final
 
 from mlshared._cache import Cache, open_cache
+from mlshared._identity import identify, trust_in
 from mlshared._keys import Trust
 from mlshared._load import Host
 from mlshared._native import Flag, may_starve
@@ -31,7 +32,6 @@ from mlshared.errors import (
     ConfigError,
     MlsharedError,
     ModelNotReady,
-    NotPublished,
     StorageError,
     raisable,
 )
@@ -45,7 +45,6 @@ DUE_SECONDS: Final = 10.0
 NUDGE_SECONDS: Final = 2.0
 REQUEST_WAIT_SECONDS: Final = 5.0
 STATUS_SECONDS: Final = 10.0
-OPEN_SECONDS: Final = 4.0  # less than a request waits, so that it can be told what failed
 LONGEST_OPEN_BACKOFF_SECONDS: Final = 30.0
 
 DIED: Final = "the refresh thread had died: nothing was refreshed until now, and a new one goes on"
@@ -289,6 +288,7 @@ class Worker:
         if followed.refresher is None:
             host, store_id = self._open()
             followed.refresher = Refresher(followed.model, followed.ref, host, store_id)
+            followed.error = None
         return followed.refresher
 
     def _open(self) -> tuple[Host, str]:
@@ -319,8 +319,8 @@ class Worker:
                 settings, Store(objects), self._cache, self._hook, self.gate, wake=self._poller.wake
             )
         if self._store_id is None:
-            store_id = _identify(self._host)
-            self._trust, self._store_id = _trust(self._host, store_id), store_id
+            store_id = identify(self._host)
+            self._trust, self._store_id = trust_in(self._host, store_id), store_id
         self._host.store.trust = self._trust  # of a storage opened again, too
         return self._host, self._store_id
 
@@ -345,40 +345,3 @@ class Worker:
                 host.cache.remove_status(self._store_id, os.getpid())
                 self._serving = {}
             host.close()
-
-
-def _trust(host: Host, store_id: str) -> Trust:
-    """Return whose signatures count; without keys, nobody's in a store that says it is signed."""
-    settings = host.settings
-    if settings.trusted_keys:
-        with host.gate:  # libraries are imported
-            return Trust(settings.trusted_keys)
-    return Trust(signed_store=not settings.allow_unsigned and _is_signed(host, store_id))
-
-
-def _is_signed(host: Host, store_id: str) -> bool:
-    known = host.cache.store_is_signed(store_id)
-    if known is not None:
-        return known
-    host.store.allow(OPEN_SECONDS)
-    identity = host.store.identity()
-    if identity is None or identity.id != store_id:
-        return False  # a mirror of the entries alone; whose they are is checked with each
-    host.cache.remember_store_is_signed(store_id, signed=identity.signed)
-    return identity.signed
-
-
-def _identify(host: Host) -> str:
-    """Return the store's id: as told, as remembered for its URL, or as it says itself, then remembered."""
-    settings = host.settings
-    assert settings.store is not None
-    known = settings.store_id or host.cache.store_id(settings.store)
-    if known is not None:
-        return known
-    host.store.allow(OPEN_SECONDS)
-    identity = host.store.identity()
-    if identity is None:
-        raise NotPublished(f"nothing has been published to {settings.store} yet")
-    host.cache.remember_store_is_signed(identity.id, signed=identity.signed)
-    host.cache.remember_store_id(settings.store, identity.id)
-    return host.cache.store_id(settings.store) or identity.id  # who asked first on this host was right

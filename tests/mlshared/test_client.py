@@ -13,8 +13,9 @@ from shelf import NAME, add_version, disagree
 
 import mlshared
 import trainer
-from mlshared import Client, ConfigError, MlsharedError, ModelNotReady, NotPublished, StorageError, _worker
+from mlshared import Client, ConfigError, MlsharedError, ModelNotReady, NotPublished, StorageError
 from mlshared import client as wiring
+from mlshared._identity import identify
 from mlshared._ref import parse_ref
 from mlshared._worker import Followed, Worker
 from mlshared.events import RefreshFailed, VersionLoaded, log_event
@@ -265,7 +266,7 @@ def test_who_a_store_is_was_said_by_another_process_first(url, settings):
         return identity()
 
     host.store.identity = slowly
-    assert _worker._identify(host) == "f" * 32
+    assert identify(host) == "f" * 32
 
 
 @pytest.fixture
