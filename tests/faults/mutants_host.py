@@ -179,7 +179,7 @@ MUTANTS = [
     (
         "f28",
         "mlshared/_verdicts.py",
-        "            self._suspected.remove(target.manifest_sha256)\n            self.quarantined.pop(target.version, None)\n",
+        "            self._suspected.remove(target.manifest_sha256)\n",
         "            return False\n",
         f"{UNITS}test_verdicts.py::test_deaths_are_held_against_it_for_an_hour_only",
     ),
