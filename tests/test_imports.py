@@ -36,7 +36,7 @@ LAYERS = {
         _version
         _planned model
         _load _notices _replaced
-        _house _loader _notes
+        _house _identity _loader _notes
         _refresh
         _worker
         client
