@@ -41,7 +41,7 @@ LAYERS = {
         __init__ __main__ testing
     """,
     "trainer": """
-        _append _clock _columns _estimators _exact _golden _own_schema _seen checks converters._block errors
+        _append _arguments _clock _columns _estimators _exact _golden _own_schema _seen checks converters._block errors
         _fields _lease _log _outcome converters._answers converters._compose
         converters._decomposition converters._encoders converters._expansions
         converters._imputers converters._linear converters._nodes converters._points

@@ -27,6 +27,7 @@ from ._clock import store_time
 from ._log import check_names, read_log
 from ._lost import aliases_known, check_log
 from ._writing import BUDGET_SECONDS, Writing, writing
+from .config import StorePath
 from .errors import ReleaseRefused
 
 KEEP_VERSIONS: Final = 20
@@ -118,7 +119,7 @@ def collect(
     keep: int = KEEP_VERSIONS,
     pins: Mapping[str, Collection[int]] | None = None,
     dry_run: bool = False,
-    store: str | None = None,
+    store: StorePath | None = None,
     storage_options: dict[str, Any] | None = None,
 ) -> list[Collected]:
     """Delete the blobs of versions that nobody needs any more; a version is told to go a day before it does.

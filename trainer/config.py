@@ -30,8 +30,10 @@ from mlshared.errors import ConfigError
 from mlshared.manifest import check_model_name
 from mlshared.settings import from_environment
 
+from ._arguments import check_text
 from .recipe import Recipe
 
+StorePath = str | os.PathLike[str]
 FILE: Final = "trainer.toml"
 _TARGET: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -112,14 +114,18 @@ def find_config(start: Path | None = None) -> Config:
     return Config()
 
 
-def choose_store(given: str | None, config: Config, environ: Mapping[str, str] | None = None) -> str:
+def choose_store(given: StorePath | None, config: Config, environ: Mapping[str, str] | None = None) -> str:
     """Return the store to use: as given, else ``MLSHARED_STORE``, else the file's.
 
     Raises:
         ConfigError: If none of them names one.
     """
-    if given is not None and not given.strip():
-        raise ConfigError("--store is empty")
+    if isinstance(given, os.PathLike):
+        given = os.fspath(given)
+    if given is not None:
+        check_text("store", given, "./models")
+        if not given.strip():
+            raise ConfigError("--store is empty")
     store = given or from_environment(os.environ if environ is None else environ).get("store") or config.store
     if store is None:
         raise ConfigError(

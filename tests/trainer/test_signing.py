@@ -302,7 +302,8 @@ def test_an_unsigned_store_can_be_signed_from_now_on(url, fitted, monkeypatch, t
         client.model(MODEL).refresh()
     monkeypatch.setenv(KEY, OURS.pem.decode())
     assert trainer.hold(MODEL, store=url).prev.number == 1  # what is unsigned is in force, for trainers too
-    publish(fitted, url, release=ALIAS)
+    publish(fitted, url)
+    trainer.release(MODEL, 2, store=url)
     assert not Store(open_objects(url)).identity().signed
     with serve(url, tmp_path / "b", trusted_keys=[OURS.trusted()]) as client:
         client.model(MODEL).refresh()
