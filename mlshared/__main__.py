@@ -26,6 +26,7 @@ from mlshared._schema import aliased
 from mlshared._version import ModelVersion
 from mlshared.client import Client
 from mlshared.errors import ConfigError, InputError, InputProblem, MlsharedError, NotPublished, StorageError
+from mlshared.events import RefreshFailed, VersionQuarantined, log_event
 from mlshared.settings import from_environment, make_settings
 
 EXIT_FAILED: Final = 1
@@ -44,7 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run = {"fetch": _fetch, "status": _status, "check": _check}[options.command]
         run(options, settings)
     except MlsharedError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        told = f"{type(error).__name__}: {error}"
+        print(told, file=sys.stderr)
+        if getattr(options, "json", False):
+            print(json.dumps({"error": told, "exit_code": _exit_code(error)}))
         return _exit_code(error)
     return 0
 
@@ -89,12 +93,18 @@ def _loaded(
     options: argparse.Namespace, settings: dict[str, Any], *, to_disk: bool = False
 ) -> Iterator[ModelVersion]:
     features = _imported(options.features, ":") if options.features else None
-    with Client(**{**settings, "poll_seconds": 0}) as client:
+    with Client(**{**settings, "poll_seconds": 0}, hook=_tell) as client:
         model = client.model(options.ref, features=features)
         model.refresh(timeout_seconds=WAIT_SECONDS)
         if to_disk and (problem := model.status().cache_problem):
             raise ConfigError(f"{model.current.ref} loads, and is not kept for the next process: {problem}")
         yield model.current
+
+
+def _tell(event: Any) -> None:
+    """Log an event, but for failures: what is wrong in the end is raised, and said once."""
+    if not isinstance(event, RefreshFailed | VersionQuarantined):
+        log_event(event)
 
 
 def _fetch(options: argparse.Namespace, settings: dict[str, Any]) -> None:

@@ -224,7 +224,11 @@ def _model(store: Store, seen: Seen, store_id: str, model: str) -> Iterator[Find
             "warning", model, "has versions and no release", f"trainer release {model} {numbers[-1]}"
         )
     elif not bad:
-        yield Finding("ok", model, f"{len(numbers)} versions; {', '.join(aliases)}: whole and in order")
+        yield Finding(
+            "ok",
+            model,
+            f"{len(numbers)} version{'s' * (len(numbers) > 1)}; {', '.join(aliases)}: whole and in order",
+        )
 
 
 def _holes(about: str, numbers: list[int]) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ Each command takes ``--store`` (else ``MLSHARED_STORE``, else trainer.toml), ``-
 what to do and print it; what is done is elsewhere.
 """
 
+import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ import typer
 from mlshared.errors import ConfigError, MlsharedError
 
 from . import _report
-from ._commands import JsonOption, NamesArgument, QuietOption, StoreOption, exit_code, worst
+from ._commands import FAILED, JsonOption, NamesArgument, QuietOption, StoreOption, exit_code, worst
 from ._commands_alias import hold, recover, release, rollback
 from ._commands_look import history, list_models, show, versions
 from ._commands_store import doctor, gc
@@ -50,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         app(args=None if arguments is None else list(arguments), prog_name="trainer")
     except MlsharedError as error:
         _report.print_problem(str(error))
+        if "--json" in (sys.argv[1:] if arguments is None else arguments):
+            _report.print_json({"error": str(error), "exit_code": exit_code(error)})
         return exit_code(error)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 0
@@ -76,16 +79,17 @@ def retrain(
     config = find_config()
     chosen = _chosen(names, config)
     url = choose_store(store, config)
-    recipes = [config.recipe(name) for name in chosen]
     outcomes: list[Outcome] = []
     failures: list[dict[str, Any]] = []
-    for recipe in recipes:
+    for name in chosen:
         try:
-            outcomes.append(_retrain_one(recipe, url, quiet=quiet))
-        except ConfigError:
-            raise
+            outcomes.append(_retrain_one(config.recipe(name), url, quiet=quiet))
         except MlsharedError as error:
-            failures.append({"name": recipe.name, "error": str(error), "exit_code": exit_code(error)})
+            if isinstance(error, ConfigError) and len(chosen) == 1:
+                raise
+            # Of several models one that cannot be begun has failed; the others go on.
+            code = FAILED if isinstance(error, ConfigError) else exit_code(error)
+            failures.append({"name": name, "error": str(error), "exit_code": code})
             if show_traceback:
                 traceback.print_exception(error)
             _report.print_problem(str(error))
@@ -98,7 +102,13 @@ def _chosen(names: list[str] | None, config: Config) -> list[str]:
         raise ConfigError("no trainer.toml here or above, and no [tool.trainer]; `trainer init` writes one")
     if not config.models:
         raise ConfigError(f'{config.path} names no model; add [models.NAME] with recipe = "module:recipe"')
-    return list(dict.fromkeys(names)) if names else list(config.models)
+    for name in names or []:
+        if name not in config.models:
+            config.recipe(name)  # says which there are; before any other is begun
+    with_recipe = [name for name, model in config.models.items() if model.recipe is not None]
+    if not (names or with_recipe):
+        raise ConfigError(f'{config.path} has pins alone; add recipe = "module:recipe" to a model')
+    return list(dict.fromkeys(names)) if names else with_recipe
 
 
 def _retrain_one(recipe: Recipe, url: str, *, quiet: bool) -> Outcome:

@@ -24,7 +24,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mlshared.errors import ConfigError
 from mlshared.manifest import check_model_name
@@ -42,14 +42,20 @@ class ModelConfig(BaseModel):
     """One model.
 
     Attributes:
-        recipe: Where its recipe is, as ``package.module:attribute``.
+        recipe: Where its recipe is, as ``package.module:attribute``; None where only versions are pinned.
         pins: Versions that `trainer gc` keeps, such as those apps are pinned to.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    recipe: str
+    recipe: str | None = None
     pins: tuple[Annotated[int, Field(ge=1)], ...] = ()
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "ModelConfig":
+        if self.recipe is None and not self.pins:
+            raise ValueError('has no recipe; add recipe = "module:recipe"')
+        return self
 
 
 class _File(BaseModel):
@@ -87,7 +93,12 @@ class Config:
         """
         if name not in self.models:
             raise ConfigError(f"{_where(self.path)} has no [models.{name[:64]}]{_known(name, self.models)}")
-        recipe = load_recipe(self.models[name].recipe, folder=self.path.parent if self.path else None)
+        target = self.models[name].recipe
+        if target is None:
+            raise ConfigError(
+                f'{_where(self.path)}: [models.{name}] has pins alone; to retrain it, add recipe = "module:recipe"'
+            )
+        recipe = load_recipe(target, folder=self.path.parent if self.path else None)
         if recipe.name != name:
             raise ConfigError(
                 f"{_where(self.path)} calls it {name!r}, its recipe {recipe.name!r}; make them the same"
@@ -236,7 +247,7 @@ def _first(error: ValidationError) -> str:
     if problem["type"] == "extra_forbidden":
         fields = ModelConfig.model_fields if problem["loc"][0] == "models" else _File.model_fields
         return f"unknown key {where!r}{_known(str(problem['loc'][-1]), fields)}"
-    return f"{where}: {problem['msg']}"
+    return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
 
 
 def _absolute(store: str | None, folder: Path) -> str | None:

@@ -117,6 +117,9 @@ def test_no_store(monkeypatch, capsys):
     for command in (["fetch", NAME], ["check", NAME], ["status"]):
         assert main(command) == 2
         assert "store" in capsys.readouterr().err
+    assert main(["status", "--json"]) == 2
+    found = json.loads(capsys.readouterr().out)
+    assert (found["exit_code"], found["error"][:22]) == (2, "ConfigError: no store:")
 
 
 def test_the_store_does_not_answer(url, s3_store, counting_proxy, monkeypatch, capsys):
@@ -158,5 +161,5 @@ def test_as_a_module(url):
         check=False,
     )
     assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    assert "NotPublished" in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("NotPublished: ")

@@ -171,6 +171,36 @@ def test_a_recipe_that_does_not_import_is_one_line(folder, capsys):
     assert "no module 'gone_recipe'" in line
 
 
+def test_a_recipe_that_does_not_import_stops_no_other_model(folder, capsys):
+    """Of several models; that one has failed, and --json says so."""
+    output(capsys, "init", "tumours")
+    recipe = folder / "tumours_recipe.py"
+    recipe.write_text(recipe.read_text().replace("return load_breast", "1 / 0\n    return load_breast"))
+    config = folder / "trainer.toml"
+    pinned = "[models.pinned]\npins = [3]\n"
+    config.write_text(f'{config.read_text()}\n[models.a]\nrecipe = "gone_recipe:recipe"\n{pinned}')
+    order = ["a", "tumours"]
+    assert main(["retrain", *order, "--json", "--quiet"]) == 1
+    failures = json.loads(capsys.readouterr().out)["failures"]
+    assert [(f["name"], f["exit_code"]) for f in failures] == [("a", 1), ("tumours", 1)]
+    assert "no module 'gone_recipe'" in failures[0]["error"]
+    assert "load raised ZeroDivisionError" in failures[1]["error"]
+    assert main(["retrain", "--json", "--quiet"]) == 1
+    assert len(json.loads(capsys.readouterr().out)["failures"]) == 2
+    code, line = problem(capsys, "retrain", "pinned")
+    assert code == 2
+    assert "[models.pinned] has pins alone" in line
+
+
+def test_a_failure_is_json_too(capsys):
+    """Where JSON is read, one object on stdout; the line on stderr as ever."""
+    assert main(["show", "flights", "--store", "./none", "--json"]) == 2
+    told = capsys.readouterr()
+    found = json.loads(told.out)
+    assert found["exit_code"] == 2
+    assert told.err.strip() == f"trainer: {found['error']}"
+
+
 def test_an_unknown_model_is_one_line(capsys):
     """With the closest one there is."""
     output(capsys, "init", "flights")
