@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from mlshared._keys import TrustedKey, read_keys
 from mlshared._ref import parse_ref
+from mlshared._urls import mended
 from mlshared.errors import ConfigError
 from mlshared.manifest import check_alias, check_model_name
 
@@ -78,6 +79,8 @@ class Settings(BaseModel):
             raise ValueError("is empty")
         if "::" in value:
             raise ValueError("chained URLs ('::') are not accepted")
+        if (meant := mended(value)) is not None:
+            raise ValueError(f"{value[:80]!r} is half a URL; write {meant[:80]!r}")
         return value if "://" in value else str(Path(value).expanduser().absolute())
 
     @field_validator("alias")

@@ -32,7 +32,7 @@ from mlshared.store import Store, blob_key, open_manifest, version_key
 
 from ._append import append, found_store, nonce
 from ._arguments import check_choice, check_rows, check_text
-from ._estimators import NotStorable, describe_estimator, dump_estimator, dump_joblib, environment
+from ._estimators import describe_estimator, dump_estimator, dump_joblib, environment
 from ._fields import fields_from_schema, infer_fields
 from ._golden import golden_rows, make_golden
 from ._log import check_names
@@ -44,7 +44,7 @@ from ._release import release_first, release_unless_held
 from ._seen import Seen, seen_from
 from ._signing import find_signing
 from .config import StorePath, choose_options, choose_store, find_config
-from .errors import LogLost, ReleaseRefused
+from .errors import LogLost, NotStorable, ReleaseRefused
 from .recipe import describe_features
 
 COLLECTION_GRACE_SECONDS: Final = 7 * 24 * 3600.0

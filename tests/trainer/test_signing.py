@@ -34,11 +34,11 @@ from mlshared.manifest import Artifact
 from mlshared.store import Store, open_manifest, open_release, release_key
 from trainer._append import found_store
 from trainer._doctor import examine
-from trainer._estimators import NotStorable
 from trainer._log import read_log
 from trainer._signing import Signing, find_signing, signing_key, without_secrets
 from trainer.cli import main
 from trainer.config import Config, find_config
+from trainer.errors import NotStorable
 
 KEY, FILE = "TRAINER_SIGNING_KEY", "TRAINER_SIGNING_KEY_FILE"
 OURS, THEIRS = pair(), pair()
