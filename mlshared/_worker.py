@@ -160,6 +160,7 @@ class Worker:
         self._store_id: str | None = None
         self._trust = Trust(signed_store=True)  # until it is known, nothing is accepted
         self._open_not_before = 0.0
+        self._open_failed_at = 0.0
         self._open_error: MlsharedError | None = None
         self._failed_opens = 0
         self._written = 0.0
@@ -249,7 +250,7 @@ class Worker:
             self._attempted(followed)
 
     def _refresh(self, followed: Followed) -> None:
-        self._open_not_before = 0.0
+        self._open_not_before = self._open_failed_at = 0.0
         try:
             self._refresher(followed).refresh()
         finally:
@@ -285,7 +286,7 @@ class Worker:
                 objects = open_objects(settings.store, settings.storage_options)
             self._host = Host(settings, Store(objects), cache, self._hook, self.gate, wake=self._poller.wake)
         if self._store_id is None:
-            if time.monotonic() < self._open_not_before and self._open_error is not None:
+            if self._open_error is not None and not self._may_open():
                 raise self._open_error
             try:
                 store_id = _identify(self._host)
@@ -293,10 +294,16 @@ class Worker:
             except MlsharedError as error:
                 self._failed_opens, self._open_error = self._failed_opens + 1, error
                 longest = min(settings.poll_interval or math.inf, LONGEST_OPEN_BACKOFF_SECONDS)
-                self._open_not_before = time.monotonic() + backoff(self._failed_opens, longest)
+                self._open_failed_at = time.monotonic()
+                self._open_not_before = self._open_failed_at + backoff(self._failed_opens, longest)
                 raise
         self._host.store.trust = self._trust  # of a storage opened again, too
         return self._host, self._store_id
+
+    def _may_open(self) -> bool:
+        """Return whether to ask again; without polling, only once a model was used since."""
+        used = any(followed.last_used > self._open_failed_at for followed in list(self._followed.values()))
+        return time.monotonic() >= self._open_not_before and (self.settings.poll_interval > 0 or used)
 
     def _write_status(self) -> None:
         """Tell the host's command line what this process serves: when it changes, and now and again."""

@@ -52,6 +52,7 @@ class Model:
         self._loaded: ModelVersion | None = None
         self._override: Any = None
         self._due = 0.0
+        self._asked_at = 0.0
         self._used = False
         with _registry:
             _models.add(self)
@@ -105,6 +106,7 @@ class Model:
         if version is None or time.monotonic() > self._due:
             if isinstance(self._override, ModelNotReady):
                 raise self._override
+            self._asked_at = time.monotonic()
             version = self._keeper(self).attend(None)
         self._used = True
         return version
@@ -122,6 +124,7 @@ class Model:
         """
         if self._override is not None:
             return not isinstance(self._override, ModelNotReady)
+        self._asked_at = time.monotonic()
         try:
             self._keeper(self).attend(float("inf") if timeout is None else timeout)
         except ModelNotReady:
@@ -168,6 +171,11 @@ class Model:
     def due(self) -> float:
         """Until when (`time.monotonic`) somebody has promised to refresh this model."""
         return self._due
+
+    @property
+    def asked_at(self) -> float:
+        """When (`time.monotonic`) a version was last asked of those who refresh this model."""
+        return self._asked_at
 
     def keep_until(self, due: float) -> None:
         """Promise that somebody refreshes this model until then (`time.monotonic`); later uses nudge."""

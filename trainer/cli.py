@@ -29,8 +29,17 @@ from ._scaffold import write_scaffold
 from .config import Config, choose_store, find_config
 from .recipe import Recipe
 
+EPILOG: Final = """
+Exit codes: 0 released, nothing to do, or on hold; 1 failed; 2 wrong use; 3 published, not released; 75 try again:
+the store does not answer, or another retrain of that model is under way.
+
+trainer.toml, here or above: store = "s3://acme/models", and for each model [models.flights] with
+recipe = "module:recipe"; `trainer init flights` writes one. --store and MLSHARED_STORE win over it.
+"""
+
 app = typer.Typer(
     help="Train, judge and publish scikit-learn models; look at them, release them, roll them back.",
+    epilog=EPILOG,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,

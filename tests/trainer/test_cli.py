@@ -93,6 +93,13 @@ def test_every_command_is_known_here():
     assert sorted(c.name or c.callback.__name__ for c in app.registered_commands) == sorted(COMMANDS)
 
 
+def test_help_names_exit_codes_and_the_file(capsys):
+    """What cron and a newcomer need."""
+    text = " ".join(output(capsys, "--help").split())
+    assert "3 published, not released; 75 try again" in text
+    assert 'trainer.toml, here or above: store = "s3://acme/models"' in text
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example(command, capsys):
     """And, where it reads a store, the three common options."""
