@@ -68,6 +68,25 @@ class Log:
         """Whether an invalid entry stands above the head: somebody ought to look before a machine goes on."""
         return self.highest > (self.head.entry.number if self.head else 0)
 
+    @property
+    def ends(self) -> int:
+        """The number of the last entry, whoever signed it; 0 if there is none: one by a key of before is not lost."""
+        numbers = (
+            self.head.entry.number if self.head else 0,
+            self.passed_over.number if self.passed_over else 0,
+        )
+        return max(numbers)
+
+    @property
+    def obscured_by(self) -> str:
+        """What stands above the head, and what to do about it, for people."""
+        if self.passed_over is not None and self.passed_over.number == self.highest:
+            return (
+                f"entry {self.highest} of {self.model}@{self.alias} is signed by no key that is trusted here: if it is "
+                "yours, add that key to trusted_keys"
+            )
+        return f"entry {self.highest} of {self.model}@{self.alias} is not valid; look at it"
+
 
 def read_log(store: Store, store_id: str, model: str, alias: str) -> Log:
     """Return the log's state: one LIST, and a GET or two.
@@ -84,7 +103,8 @@ def read_log(store: Store, store_id: str, model: str, alias: str) -> Log:
             stored = _valid(store, store_id, model, alias, number)
         except SignatureError:
             if head is None and passed_over is None:
-                passed_over = _whoever_signed_it(store, store_id, model, alias, number)
+                found = whoever_signed_it(store, store_id, model, alias, number)
+                passed_over = Previous(number=number, sha256=found.sha256) if found else None
             continue
         if stored is not None:
             head = stored
@@ -222,10 +242,12 @@ def _valid(store: Store, store_id: str, model: str, alias: str, number: int) -> 
     return stored if raw is not None and hashlib.sha256(raw).hexdigest() == prev.sha256 else None
 
 
-def _whoever_signed_it(store: Store, store_id: str, model: str, alias: str, number: int) -> Previous | None:
+def whoever_signed_it(
+    store: Store, store_id: str, model: str, alias: str, number: int
+) -> Stored[Release] | None:
+    """Return an entry whoever signed it, or None if there is none or it is none: some app may trust that key."""
     raw = store.release_bytes(model, alias, number)
     try:
-        stored = None if raw is None else open_release(raw, store_id, model, alias, number)
+        return None if raw is None else open_release(raw, store_id, model, alias, number)
     except ArtifactError:
         return None
-    return None if stored is None else Previous(number=number, sha256=stored.sha256)

@@ -19,7 +19,7 @@ import typer
 from mlshared.errors import ConfigError, MlsharedError
 
 from . import _report
-from ._commands import FAILED, JsonOption, NamesArgument, QuietOption, StoreOption, exit_code, worst
+from ._commands import JsonOption, NamesArgument, QuietOption, StoreOption, exit_code, worst
 from ._commands_alias import hold, recover, release, rollback
 from ._commands_look import history, list_models, show, versions
 from ._commands_store import doctor, gc
@@ -96,9 +96,7 @@ def retrain(
         except MlsharedError as error:
             if isinstance(error, ConfigError) and len(chosen) == 1:
                 raise
-            # Of several models one that cannot be begun has failed; the others go on.
-            code = FAILED if isinstance(error, ConfigError) else exit_code(error)
-            failures.append({"name": name, "error": str(error), "exit_code": code})
+            failures.append({"name": name, "error": str(error), "exit_code": exit_code(error)})
             if show_traceback:
                 traceback.print_exception(error)
             _report.print_problem(str(error))
