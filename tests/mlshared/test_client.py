@@ -294,6 +294,7 @@ def test_a_store_that_cannot_be_opened_is_told(followed, tmp_path):
     assert followed.status().state in {"loading", "failed"}
     (tmp_path / "unmounted").rename(tmp_path / "models")
     worker._open_not_before = 0.0
+    followed.last_used = time.monotonic()  # without polling it is asked again when it is used again
     worker._attempt(followed)
     assert followed.model.loaded.version == 1
     assert followed.error is None
