@@ -18,11 +18,15 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Final, get_args
 
+from pydantic import BaseModel
+
 from mlshared._cache import open_cache
 from mlshared._ref import parse_ref
+from mlshared._schema import aliased
 from mlshared._version import ModelVersion
 from mlshared.client import Client
 from mlshared.errors import ConfigError, InputError, InputProblem, MlsharedError, NotPublished, StorageError
+from mlshared.events import RefreshFailed, VersionQuarantined, log_event
 from mlshared.settings import from_environment, make_settings
 
 EXIT_FAILED: Final = 1
@@ -41,7 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run = {"fetch": _fetch, "status": _status, "check": _check}[options.command]
         run(options, settings)
     except MlsharedError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        told = f"{type(error).__name__}: {error}"
+        print(told, file=sys.stderr)
+        if getattr(options, "json", False):
+            print(json.dumps({"error": told, "exit_code": _exit_code(error)}))
         return _exit_code(error)
     return 0
 
@@ -86,12 +93,18 @@ def _loaded(
     options: argparse.Namespace, settings: dict[str, Any], *, to_disk: bool = False
 ) -> Iterator[ModelVersion]:
     features = _imported(options.features, ":") if options.features else None
-    with Client(**{**settings, "poll_seconds": 0}) as client:
+    with Client(**{**settings, "poll_seconds": 0}, hook=_tell) as client:
         model = client.model(options.ref, features=features)
         model.refresh(timeout_seconds=WAIT_SECONDS)
         if to_disk and (problem := model.status().cache_problem):
             raise ConfigError(f"{model.current.ref} loads, and is not kept for the next process: {problem}")
         yield model.current
+
+
+def _tell(event: Any) -> None:
+    """Log an event, but for failures: what is wrong in the end is raised, and said once."""
+    if not isinstance(event, RefreshFailed | VersionQuarantined):
+        log_event(event)
 
 
 def _fetch(options: argparse.Namespace, settings: dict[str, Any]) -> None:
@@ -110,20 +123,27 @@ def _check(options: argparse.Namespace, settings: dict[str, Any]) -> None:
 
 def _check_schema(version: ModelVersion, schema: Any) -> None:
     """Raise if objects of the app's class lack what the version reads, or may be missing where it may not."""
-    given = getattr(schema, "model_fields", None)
-    if given is None:
+    if not (isinstance(schema, type) and issubclass(schema, BaseModel)):
         raise ConfigError(f"{schema!r} is no pydantic model class")
     if version.features is not None:
         raise ConfigError("--schema cannot be tried with --features: the model reads what the function makes")
+    given = _given(schema, {field.name for field in version.manifest.fields})
     problems: list[InputProblem] = []
     for field in version.manifest.fields:
         if field.name not in given:
             problems.append({"field": field.name, "message": f"{schema.__name__} has no such field"})
-        elif not field.nullable and NoneType in get_args(given[field.name].annotation):
+        elif not field.nullable and NoneType in get_args(given[field.name]):
             message = f"{schema.__name__} lets it be None, and {version.ref} needs a value"
             problems.append({"field": field.name, "message": message})
     if problems:
         raise InputError(problems)
+
+
+def _given(schema: type[BaseModel], wanted: set[str]) -> dict[str, Any]:
+    """Return the type of what objects of a class give a model that reads the fields ``wanted``, by its field."""
+    names = aliased(schema, wanted)
+    given = {names.get(name, name): info.annotation for name, info in schema.model_fields.items()}
+    return {**given, **{name: info.return_type for name, info in schema.model_computed_fields.items()}}
 
 
 def _status(options: argparse.Namespace, settings: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from mlshared.errors import AccessDenied, StorageError
+from mlshared.errors import AccessDenied, ConfigError, StorageError
 
 _PART_BYTES: Final = 1 << 17  # of larger ones the allocator keeps some
 _TEMPORARY: Final = ".mlshared-"
@@ -128,7 +128,10 @@ class LocalObjects:
     def _check_root(self) -> None:
         """Tell an object that is absent from a disk that is: a folder seen once does not just go."""
         try:
-            there = stat.S_ISDIR(self._root.stat().st_mode)
+            found = self._root.stat().st_mode
+            if stat.S_ISREG(found):
+                raise ConfigError(f"the store {self._root} is a file, not a folder")
+            there = stat.S_ISDIR(found)
         except (FileNotFoundError, NotADirectoryError):
             there = False
         except OSError as error:

@@ -23,6 +23,7 @@ from typing import Any, Final
 from mlshared._bucket import Bucket
 from mlshared._local import LocalObjects, check_key
 from mlshared._remote import Remote, last_parts
+from mlshared._urls import mended
 from mlshared.errors import ConfigError, StorageError
 from mlshared.store import Objects
 
@@ -46,6 +47,8 @@ def open_objects(url: str, options: Mapping[str, Any] | None = None) -> Objects:
     """
     protocol, _, path = url.rpartition("://")
     protocol, path, given = protocol.lower(), path.rstrip("/"), dict(options or {})
+    if (meant := mended(url)) is not None:
+        raise ConfigError(f"the store {url[:80]!r} is half a URL; write {meant[:80]!r}")
     if protocol in {"", "file"}:
         _refuse_options(given, "a folder takes none")
         return LocalObjects(Path(path or "/").expanduser().absolute())

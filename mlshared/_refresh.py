@@ -201,7 +201,8 @@ class Refresher:
         if time.monotonic() < self._look_not_before:
             return False
         if not self._follower.targets:
-            return True
+            by_hand = self._host.settings.poll_interval == 0 and self._failed_looks > 0
+            return not by_hand or self.model.asked_at > self._look_failed_at
         if self._ref.fixed or self._host.settings.poll_interval == 0:
             return False
         age = self._log.checked_age()
@@ -243,7 +244,9 @@ class Refresher:
         if not self._ref.fixed:
             self._log.touch_checked()
         self._store_error = self._follower.problem
-        if self._follower.problem is not None:
+        if self._follower.problem is None:
+            self._notes.answered()
+        else:
             self._notes.failed(self._follower.problem, None, self.model.loaded)
         self._notes.warn(self._follower.warning)
         self._fetch_and_tell()

@@ -15,7 +15,7 @@ the training column was of integers, so that large identifiers are not rounded.
 
 import re
 import reprlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from difflib import get_close_matches
@@ -397,13 +397,22 @@ def _unrounded(field: Field, given: Any, checked: Any) -> Any:
     return checked
 
 
+def aliased(kind: type[BaseModel], wanted: Container[str]) -> dict[str, str]:
+    """Return ``{attribute: alias}`` of a pydantic class's attributes that are read by an alias alone."""
+    found = {}
+    for name, info in kind.model_fields.items():
+        for alias in (info.serialization_alias, info.alias, info.validation_alias):
+            if isinstance(alias, str) and alias in wanted and name not in wanted:
+                found[name] = alias
+                break
+    return found
+
+
 def _model_values(x: BaseModel, wanted: Mapping[str, Field]) -> dict[str, Any]:
     """Return a pydantic object's values by name; by alias where only the alias is a field."""
     values = dict(x)
-    for name, info in type(x).model_fields.items():
-        alias = info.serialization_alias or info.alias
-        if alias is not None and alias in wanted and name not in wanted:
-            values[alias] = values.pop(name)
+    for name, alias in aliased(type(x), wanted).items():
+        values[alias] = values.pop(name)
     for name in type(x).model_computed_fields:
         values[name] = getattr(x, name)
     return values

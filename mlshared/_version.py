@@ -166,6 +166,8 @@ def _asker(
         if isinstance(x, list | tuple):
             rows = list(x) if features is None else [derived(row, features) for row in x]
             return predictor.rows(method, schema.rows(rows))
+        if not hasattr(x, "__len__") or isinstance(x, str | bytes):
+            schema.row(x)  # refuses it: it is no table either
         return predictor.table(method, x)
 
     return ask

@@ -170,6 +170,7 @@ class Worker:
         self._store_id: str | None = None
         self._trust = Trust(signed_store=True)  # until it is known, nothing is accepted
         self._open_not_before = 0.0
+        self._open_failed_at = 0.0
         self._open_error: Exception | None = None
         self._failed_opens = 0
         self._written = 0.0
@@ -264,7 +265,7 @@ class Worker:
             self._attempted(followed)
 
     def _refresh(self, followed: Followed) -> None:
-        self._open_not_before = 0.0
+        self._open_not_before = self._open_failed_at = 0.0
         try:
             self._refresher(followed).refresh()
             followed.error = None
@@ -295,14 +296,15 @@ class Worker:
         """Return the host and the store's identity; tried once for all models, less and less often."""
         if self._host is not None and self._store_id is not None:
             return self._host, self._store_id
-        if time.monotonic() < self._open_not_before and self._open_error is not None:
+        if self._open_error is not None and not self._may_open():
             raise self._open_error.with_traceback(None)  # each raise adds its frames
         try:
             opened = self._try_to_open()
         except Exception as error:
             self._failed_opens, self._open_error = self._failed_opens + 1, error
             longest = min(self.settings.poll_interval or math.inf, LONGEST_OPEN_BACKOFF_SECONDS)
-            self._open_not_before = time.monotonic() + backoff(self._failed_opens, longest)
+            self._open_failed_at = time.monotonic()
+            self._open_not_before = self._open_failed_at + backoff(self._failed_opens, longest)
             raise
         self._failed_opens, self._open_error = 0, None
         return opened
@@ -323,6 +325,11 @@ class Worker:
             self._trust, self._store_id = trust_in(self._host, store_id), store_id
         self._host.store.trust = self._trust  # of a storage opened again, too
         return self._host, self._store_id
+
+    def _may_open(self) -> bool:
+        """Return whether to ask again; without polling, only once a model was used since."""
+        used = any(followed.last_used > self._open_failed_at for followed in list(self._followed.values()))
+        return time.monotonic() >= self._open_not_before and (self.settings.poll_interval > 0 or used)
 
     def _write_status(self) -> None:
         """Tell the host's command line what this process serves: when it changes, and now and again."""

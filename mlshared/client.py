@@ -18,13 +18,14 @@ from typing import Any, Final, Self
 from mlshared._crashes import withdraw
 from mlshared._poller import JOIN_SECONDS, Gate
 from mlshared._ref import Ref, parse_ref
+from mlshared._schema import shown
 from mlshared._status import Status
 from mlshared._version import RowFunction
 from mlshared._worker import Followed, Worker
 from mlshared.errors import ConfigError
 from mlshared.events import Hook, log_event
 from mlshared.model import Model, forget_locks
-from mlshared.settings import from_environment, make_settings
+from mlshared.settings import Settings, from_environment, make_settings
 
 DEFAULT: Final = "default"
 UNHOOKED: Final = (
@@ -48,7 +49,7 @@ class Client:
 
     def __init__(self, store: Any = None, *, hook: Hook = log_event, **settings: Any) -> None:
         if store is not None:
-            settings["store"] = os.fspath(store)
+            settings["store"] = _path(store)
         self.settings = make_settings(settings)
         self._hook = hook
         self._lock = threading.Lock()  # guards _models and the making of a worker
@@ -203,13 +204,19 @@ def configure(*, using: str = DEFAULT, hook: Hook = log_event, **settings: Any) 
         ConfigError: If a setting is unknown or unusable, or a model of this store is in use already.
     """
     if settings.get("store") is not None:
-        settings["store"] = os.fspath(settings["store"])
+        settings["store"] = _path(settings["store"])
     make_settings(settings)
     with _guard:
         client, _ = _named.get(using, (None, {}))
         if client is not None:
             raise ConfigError(f"configure() came too late: models of {using!r} are in use already")
         _configured[using] = {**settings, "hook": hook}
+
+
+def default_alias() -> str:
+    """Return what a bare name such as ``flights`` refers to for `get_model`."""
+    values = {**from_environment(), **_configured.get(DEFAULT, {})}
+    return str(values.get("alias", Settings.model_fields["alias"].default))
 
 
 def _default_client(using: str) -> Client:
@@ -226,6 +233,13 @@ def _default_client(using: str) -> Client:
         client, models = _named.setdefault(using, (None, {}))
         _named[using] = (client or made, models)
         return client or made
+
+
+def _path(store: Any) -> str:
+    text = os.fspath(store) if isinstance(store, os.PathLike) else store
+    if not isinstance(text, str):
+        raise ConfigError(f"store is a URL or a path, such as './models', not {shown(store)}")
+    return text
 
 
 def _same_or_new(

@@ -39,12 +39,14 @@ class RefreshFailed:
         error: What was raised.
         version: The version that could not be loaded, or None if the store could not be read.
         serving: The version in force, or None.
+        repeated: How often the same was told before, since it last went well.
     """
 
     ref: str
     error: Exception
     version: int | None
     serving: int | None
+    repeated: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +129,18 @@ def log_event(event: Event) -> None:
         case RefreshFailed():
             what = "the store" if event.version is None else f"version {event.version}"
             kept = "nothing is" if event.serving is None else f"version {event.serving} stays"
-            logger.warning(
-                "%s: %s could not be used, %s in force: %s: %s",
+            times = event.repeated + 1
+            # Logged once, and again at the tenth time, the hundredth, ...: a store may be down for a night.
+            loud = str(times).strip("0") == "1"
+            logger.log(
+                logging.WARNING if loud else logging.DEBUG,
+                "%s: %s could not be used, %s in force: %s: %s%s",
                 event.ref,
                 what,
                 kept,
                 type(event.error).__name__,
                 event.error,
+                f" ({times:,} times so far)" if event.repeated else "",
             )
         case VersionQuarantined():
             logger.error(

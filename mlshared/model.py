@@ -52,6 +52,7 @@ class Model:
         self._loaded: ModelVersion | None = None
         self._override: Any = None
         self._due = 0.0
+        self._asked_at = 0.0
         self._used = False
         with _registry:
             _models.add(self)
@@ -103,6 +104,9 @@ class Model:
         """
         version = self._version
         if version is None or time.monotonic() > self._due:
+            if isinstance(self._override, ModelNotReady):
+                raise self._override
+            self._asked_at = time.monotonic()
             version = self._keeper(self).attend(None)
         self._used = True
         return version
@@ -119,7 +123,8 @@ class Model:
             timeout: Default: the setting ``first_load_seconds``.
         """
         if self._override is not None:
-            return True
+            return not isinstance(self._override, ModelNotReady)
+        self._asked_at = time.monotonic()
         try:
             self._keeper(self).attend(float("inf") if timeout is None else timeout)
         except ModelNotReady:
@@ -143,7 +148,9 @@ class Model:
     def status(self) -> Status:
         """Return how this model is doing; never loads, never raises."""
         if self._override is not None:
-            return Status(self.ref, "overridden", ready=True)
+            down = self._override if isinstance(self._override, ModelNotReady) else None
+            told = None if down is None else f"{type(down).__name__}: {down}"
+            return Status(self.ref, "overridden", ready=down is None, last_error=told)
         try:
             return self._keeper(self).status()
         except MlsharedError as error:
@@ -165,6 +172,11 @@ class Model:
         """Until when (`time.monotonic`) somebody has promised to refresh this model."""
         return self._due
 
+    @property
+    def asked_at(self) -> float:
+        """When (`time.monotonic`) a version was last asked of those who refresh this model."""
+        return self._asked_at
+
     def keep_until(self, due: float) -> None:
         """Promise that somebody refreshes this model until then (`time.monotonic`); later uses nudge."""
         if self._override is None:
@@ -176,9 +188,10 @@ class Model:
         return used
 
     def override(self, version: Any) -> None:
-        """Answer with ``version`` instead of what is loaded; None ends it."""
+        """Answer with ``version`` instead of what is loaded, or as with nothing, by a ModelNotReady; None ends it."""
         self._override = version
-        self._version = self._loaded if version is None else version
+        shown = None if isinstance(version, ModelNotReady) else version
+        self._version = self._loaded if version is None else shown
         self._due = 0.0 if version is None else float("inf")
 
     def __repr__(self) -> str:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from mlshared._keys import TrustedKey, read_keys
 from mlshared._ref import parse_ref
+from mlshared._urls import mended
 from mlshared.errors import ConfigError
 from mlshared.manifest import check_alias, check_model_name
 
@@ -34,8 +35,8 @@ class Settings(BaseModel):
         floors: ``{"flights": 12}`` accepts no release entry below number 12.
         cache_dir: Folder shared by all processes of a user on the host; default: the platform's cache folder.
         cache_bytes: Blobs beyond this much are evicted, least recently used first.
-        poll_seconds: Seconds between looks for a new release; 0: only by `refresh`. Default 30, or 2 for a
-            store on the local file system.
+        poll_seconds: Seconds between looks for a new release; 0: only by `refresh`, or by use while nothing is
+            loaded. Default 30, or 2 for a store on the local file system.
         first_load_seconds: How long a first use waits for a model, in seconds; within a request never over 5.
         idle_seconds: After this many seconds without a prediction a model is no longer polled; its next use
             starts polling again. None: never.
@@ -78,6 +79,8 @@ class Settings(BaseModel):
             raise ValueError("is empty")
         if "::" in value:
             raise ValueError("chained URLs ('::') are not accepted")
+        if (meant := mended(value)) is not None:
+            raise ValueError(f"{value[:80]!r} is half a URL; write {meant[:80]!r}")
         return value if "://" in value else str(Path(value).expanduser().absolute())
 
     @field_validator("alias")

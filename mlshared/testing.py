@@ -9,19 +9,26 @@
 Models obtained earlier are reached as well as later ones. No store and no scikit-learn is needed.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import wraps
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, TypeVar, cast
 
-from mlshared.client import Client
-from mlshared.errors import ConfigError
+import numpy as np
+from pydantic import BaseModel
+
+from mlshared._ref import parse_ref
+from mlshared.client import Client, default_alias
+from mlshared.errors import ConfigError, ModelNotReady
 from mlshared.model import overriding
 
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 _UNSET: Final[Any] = object()
 
 
-@contextmanager
 def override_model(
     ref: str,
     *,
@@ -29,14 +36,16 @@ def override_model(
     predict_proba: Any = _UNSET,
     raises: BaseException | type[BaseException] | None = None,
     store: Any = None,
-) -> Iterator[None]:
-    """Answer for ``ref`` with what is given here; a context manager and a decorator.
+) -> "Override":
+    """Answer for ``ref`` with what is given here; a context manager and a decorator, of ``async def`` too.
 
     Args:
-        ref: As the app asks for it: ``flights``, ``flights@staging``.
-        predict: A constant, or a function of the row or table, that answers `predict`.
+        ref: As the app asks for it: ``flights``, ``flights@staging``; the alias of a bare name may be left out.
+        predict: A constant, or a function of the row or table, that answers `predict`; a table is answered with an
+            array that has the constant for every row.
         predict_proba: The same for `predict_proba`.
-        raises: Raised by every method instead.
+        raises: Raised by every method instead. A `ModelNotReady` does what it does in production: a ``default`` is
+            returned instead, and the model is not ready.
         store: A folder with the model, as ``trainer pull`` makes it, answered from for real; needs what the model
             needs. Signatures are not checked here: the folder is the test's own.
 
@@ -47,23 +56,76 @@ def override_model(
     answers = {method: answer for method, answer in answers.items() if answer is not _UNSET}
     if (bool(answers), raises is not None, store is not None).count(True) != 1:
         raise ConfigError("override_model takes predict and predict_proba, or raises, or store")
-    if store is None:
-        with overriding(ref, _Answers(ref, answers, raises)):
-            yield
-        return
+    parse_ref(ref)
+    if store is not None:
+        return Override(lambda: _from_store(ref, store))
+    if isinstance(raises, type) and issubclass(raises, ModelNotReady):
+        raises = raises("override_model says so")
+    version = raises if isinstance(raises, ModelNotReady) else _Answers(ref, answers, raises)
+    return Override(lambda: _overriding(ref, version))
+
+
+class Override:
+    """What `override_model` returns: entered by ``with``, or around each call of what it decorates."""
+
+    def __init__(self, begin: Callable[[], AbstractContextManager[None]]) -> None:
+        self._begin = begin
+        self._begun: list[AbstractContextManager[None]] = []
+
+    def __enter__(self) -> None:
+        begun = self._begin()
+        begun.__enter__()
+        self._begun.append(begun)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._begun.pop().__exit__(kind, error, trace)
+
+    def __call__(self, function: _Function) -> _Function:
+        """Return the function, overriding while it runs; a coroutine function until it has ended."""
+        decorated: Any
+
+        if inspect.iscoroutinefunction(function):
+
+            @wraps(function)
+            async def decorated(*args: Any, **named: Any) -> Any:
+                with self._begin():
+                    return await function(*args, **named)
+        else:
+
+            @wraps(function)
+            def decorated(*args: Any, **named: Any) -> Any:
+                with self._begin():
+                    return function(*args, **named)
+
+        return cast("_Function", decorated)
+
+
+@contextmanager
+def _from_store(ref: str, store: Any) -> Iterator[None]:
     with (
         # A cache of its own: the host's remembers the log of the store that the folder was pulled from.
         TemporaryDirectory(prefix="mlshared-override-") as cache,
         Client(store, poll_seconds=0, cache_dir=cache, allow_unsigned=True) as client,
-        overriding(ref, client.model(ref).current),
+        _overriding(ref, client.model(ref).current),
     ):
+        yield
+
+
+@contextmanager
+def _overriding(ref: str, version: Any) -> Iterator[None]:
+    """Answer for a ref however it is written: a bare name, or with the alias that it means."""
+    parsed, alias = parse_ref(ref), default_alias()
+    bare = ref in {parsed.model, f"{parsed.model}@{alias}"}
+    with ExitStack() as stack:
+        for each in {parsed.model, f"{parsed.model}@{alias}"} if bare else {ref}:
+            stack.enter_context(overriding(each, version))
         yield
 
 
 class _Answers:
     """Stands in for a `ModelVersion`."""
-
-    classes = None
 
     def __init__(
         self, ref: str, answers: dict[str, Any], raises: BaseException | type[BaseException] | None
@@ -73,6 +135,8 @@ class _Answers:
         self.version = 0
         self._answers = answers
         self._raises = raises
+        proba = answers.get("predict_proba")
+        self.classes = list(proba) if isinstance(proba, Mapping) else None
 
     def __getattr__(self, method: str) -> Callable[[Any], Any]:
         if method.startswith("_"):
@@ -82,8 +146,16 @@ class _Answers:
         if method not in self._answers:
             raise AttributeError(f"override_model({self.ref!r}, ...) was given no {method}")
         answer = self._answers[method]
-        return answer if callable(answer) else lambda _: answer
+        return answer if callable(answer) else lambda x: _constant(answer, x)
 
     def _raise(self, _: Any) -> Any:
         assert self._raises is not None
         raise self._raises
+
+
+def _constant(answer: Any, x: Any) -> Any:
+    """Return the constant for one row, an array of it for a table."""
+    if isinstance(x, Mapping | BaseModel | str) or not hasattr(x, "__len__"):
+        return answer
+    values = list(answer.values()) if isinstance(answer, Mapping) else answer
+    return np.array([values] * len(x))

@@ -13,7 +13,7 @@ TOP = Path(__file__).parents[1]
 # A module imports only from the lines above its own. Where to put a new one: as far up as it can go.
 LAYERS = {
     "mlshared": """
-        _features _looks _native _process _skops_names _status _trainer_entry errors events
+        _urls _features _looks _native _process _skops_names _status _trainer_entry errors events
         _breath _envelope _local _loop _poller _skops_require _skops_types _skops_zip plan._file plan._step
         _disk _remote _selftest _skops_audit _skops_shapes _skops_trees manifest plan._bagging plan._basic
         plan._ensemble
@@ -43,7 +43,8 @@ LAYERS = {
         __init__ __main__ testing
     """,
     "trainer": """
-        _append _clock _columns _estimators _exact _golden _own_schema _seen checks converters._block errors
+        errors
+        _append _arguments _clock _columns _estimators _exact _golden _own_schema _seen checks converters._block
         _fields _lease _log _outcome converters._answers converters._compose
         converters._decomposition converters._encoders converters._expansions
         converters._imputers converters._linear converters._nodes converters._points

@@ -94,6 +94,12 @@ def test_train_and_app_work_as_pasted(folder: Path, environment: dict[str, str],
     answer = curl(url)
     assert answer["version"] == 1
     assert 0 < answer["benign"] < 1
+    wrong = urllib.request.Request(url, b"{}", {"Content-Type": "application/json"})
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(wrong, timeout=30)
+    with caught.value as refused:
+        assert refused.code == 400
+        assert json.load(refused)["errors"][0]["field"] == "mean radius"
     assert train(folder, environment) == "cancer@2 is in force\n"
     until = time.monotonic() + DEADLINE_SECONDS
     while curl(url)["version"] != 2:

@@ -47,11 +47,11 @@ from ._append import found_store
 from ._log import Log, next_entry, read_log
 from ._publish import Draft, Published, first_release, upload
 from ._read_back import read_back
-from ._release import release as release_by_person
+from ._release import release_unless_held as release_by_person
 from ._seen import seen_from
 from ._signing import Signing, find_signing
 from ._writing import BUDGET_SECONDS
-from .config import choose_options, choose_store, find_config
+from .config import StorePath, choose_options, choose_store, find_config
 from .errors import ReleaseRefused
 
 LOOK_BACK: Final = 200
@@ -110,7 +110,7 @@ def pull(
     ref: str,
     folder: str | os.PathLike[str],
     *,
-    store: str | None = None,
+    store: StorePath | None = None,
     storage_options: dict[str, Any] | None = None,
 ) -> Pulled:
     """Write a version into a new folder that is itself a store: for tests, for images, for a machine without network.
@@ -154,7 +154,7 @@ def copy(
     ref: str,
     to: str,
     *,
-    store: str | None = None,
+    store: StorePath | None = None,
     storage_options: dict[str, Any] | None = None,
     to_storage_options: dict[str, Any] | None = None,
     key: str | os.PathLike[str] | None = None,
@@ -220,7 +220,7 @@ def copy(
 
 
 @contextmanager
-def source(store: str | None, options: dict[str, Any] | None) -> Iterator[Source]:
+def source(store: StorePath | None, options: dict[str, Any] | None) -> Iterator[Source]:
     """Give a store to carry from.
 
     Raises:

@@ -19,15 +19,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from mlshared.errors import ArtifactError, ConfigError, NotPublished, SignatureError
+from mlshared.errors import ArtifactError, ConfigError, SignatureError
 from mlshared.manifest import FORMAT, Manifest, Stored, Tombstone, to_bytes
 from mlshared.store import blob_key, tombstone_key, version_key
 
 from ._append import append, nonce
 from ._clock import store_time
-from ._log import check_names, read_log, whoever_signed_it
+from ._log import check_names, no_such_model, read_log, whoever_signed_it
 from ._lost import aliases_known, check_log
 from ._writing import BUDGET_SECONDS, Writing, writing
+from .config import StorePath
 from .errors import ReleaseRefused
 
 KEEP_VERSIONS: Final = 20
@@ -119,7 +120,7 @@ def collect(
     keep: int = KEEP_VERSIONS,
     pins: Mapping[str, Collection[int]] | None = None,
     dry_run: bool = False,
-    store: str | None = None,
+    store: StorePath | None = None,
     storage_options: dict[str, Any] | None = None,
 ) -> list[Collected]:
     """Delete the blobs of versions that nobody needs any more; a version is told to go a day before it does.
@@ -137,6 +138,7 @@ def collect(
 
     Raises:
         NotPublished: If there is no such model.
+        ConfigError: If a pin names no version that there is.
         StorageError: If the store does not answer; run again.
     """
     if keep < 1:
@@ -145,13 +147,25 @@ def collect(
         for name in names:
             check_names(name)
             if not to.store.versions(name):
-                raise NotPublished(f"there is no model {name!r} in this store")
+                raise no_such_model(to.store, name)
+        for name, numbers in (pins or {}).items():
+            for version in numbers:
+                _check_pin(to, name, version)
         clock = _local_time if dry_run else _store_time
         chosen = dict.fromkeys(names) or to.store.models()
         return [
             collect_model(to, name, keep=keep, pins=(pins or {}).get(name, ()), dry_run=dry_run, clock=clock)
             for name in chosen
         ]
+
+
+def _check_pin(to: Writing, name: str, version: int) -> None:
+    """Refuse a pin of nothing: a mistyped one would let what it is meant to keep be deleted."""
+    check_names(name)
+    numbers = to.store.versions(name)
+    if version not in numbers:
+        why = f"its versions are {numbers[0]} to {numbers[-1]}" if numbers else no_such_model(to.store, name)
+        raise ConfigError(f"{name}@{version} is pinned and does not exist: {why}")
 
 
 def collect_model(

@@ -65,6 +65,9 @@ def recover(
     version: Annotated[
         int | None, typer.Option("--version", min=1, help="Default: that of the last entry known here.")
     ] = None,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Also if nothing tells that so much was lost.")
+    ] = False,
     alias: AliasOption = "production",
     reason: ReasonOption = "",
     store: StoreOption = None,
@@ -72,7 +75,9 @@ def recover(
     quiet: QuietOption = False,
 ) -> None:
     """Begin a release log again that expired or came from a backup; apps follow it."""
-    entry = _recover.recover(name, past=past, version=version, store=store, alias=alias, reason=reason)
+    entry = _recover.recover(
+        name, past=past, version=version, anyway=anyway, store=store, alias=alias, reason=reason
+    )
     _show(entry, json=json, quiet=quiet)
 
 

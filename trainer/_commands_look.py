@@ -10,6 +10,7 @@ from mlshared.manifest import Manifest, Release
 
 from . import _history, _look, _report
 from ._commands import AliasOption, JsonOption, NameArgument, QuietOption, StoreOption, on_hold, when
+from ._log import check_names
 from .config import choose_store, find_config
 
 
@@ -47,7 +48,7 @@ def versions(
     name: NameArgument, *, store: StoreOption = None, json: JsonOption = False, quiet: QuietOption = False
 ) -> None:
     """List a model's versions with their scores, newest last."""
-    _history.check_name(name)
+    check_names(name)
     with _open(store) as opened:
         manifests = _look.versions(opened, name)
         states = _look.states(opened, name, manifests)

@@ -31,7 +31,7 @@ from ._lost import aliases_known, check_log
 from ._seen import Seen, seen_from
 from ._signing import find_signing
 from ._writing import BUDGET_SECONDS
-from .config import choose_options, choose_store, find_config
+from .config import StorePath, choose_options, choose_store, find_config
 from .errors import LogLost
 
 Kind = Literal["ok", "warning", "problem", "unreachable"]
@@ -59,7 +59,7 @@ class Finding:
 
 
 def examine(
-    *, store: str | None = None, storage_options: dict[str, Any] | None = None, read_only: bool = False
+    *, store: StorePath | None = None, storage_options: dict[str, Any] | None = None, read_only: bool = False
 ) -> list[Finding]:
     """Return what is right and what is wrong with a store.
 
@@ -224,7 +224,11 @@ def _model(store: Store, seen: Seen, store_id: str, model: str) -> Iterator[Find
             "warning", model, "has versions and no release", f"trainer release {model} {numbers[-1]}"
         )
     elif not bad:
-        yield Finding("ok", model, f"{len(numbers)} versions; {', '.join(aliases)}: whole and in order")
+        yield Finding(
+            "ok",
+            model,
+            f"{len(numbers)} version{'s' * (len(numbers) > 1)}; {', '.join(aliases)}: whole and in order",
+        )
 
 
 def _holes(about: str, numbers: list[int]) -> Iterator[Finding]:

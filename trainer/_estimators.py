@@ -26,6 +26,8 @@ from mlshared._skops_audit import audit
 from mlshared.errors import ArtifactError
 from mlshared.manifest import Environment, Scalar
 
+from .errors import NotStorable
+
 Task = Literal["classifier", "regressor", "clusterer", "outlier_detector", "transformer", "other"]
 METHODS: Final = ("predict", "predict_proba", "decision_function", "transform")
 
@@ -37,10 +39,6 @@ _MENDS: Final = {
     "<locals>": "move it to the top of a module",
     "scipy.stats": "publish the search's .best_estimator_, which holds no distributions",
 }
-
-
-class NotStorable(ArtifactError):  # noqa: N818 - named like the exceptions of mlshared
-    """An estimator cannot be stored so that a client could load it; the message names what and why."""
 
 
 @dataclass(frozen=True, slots=True)

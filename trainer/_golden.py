@@ -24,8 +24,9 @@ import numpy as np
 
 from mlshared._envelope import MAX_ENTRY_BYTES
 from mlshared._selftest import FORMAT, columns, derived_rows, differing, encode
-from mlshared.errors import ArtifactError
 from mlshared.manifest import Field
+
+from .errors import NoGoldenRows
 
 Answer = Callable[[str, list[Any]], Any]
 
@@ -42,10 +43,6 @@ _QUANTILES: Final = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
 _LOOKED_AT: Final = 100_000
 # What an estimator raises for a row it does not accept; InputError is a ValueError. Overflow is a warning.
 _REFUSED: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, Warning)
-
-
-class NoGoldenRows(ArtifactError):  # noqa: N818 - named like the exceptions of mlshared
-    """No row could be made that the estimator answers steadily, so a version could not be tested."""
 
 
 def golden_rows(
@@ -114,7 +111,11 @@ def make_golden(
     rows = _answerable(list(candidates), answer, methods)
     rows = _steady(rows, answer, fields, methods, frozenset(exact))[:limit]
     if not rows:
-        raise NoGoldenRows("the estimator answers none of the rows made from its training data steadily")
+        raise NoGoldenRows(
+            "the estimator answers none of the rows made from its training data steadily; give publish rows as it was "
+            "fitted on (with features=, their raw rows too: raw=), of which it answers each alone, estimator."
+            "predict(X[:1]), and the same each time"
+        )
     while rows:
         answers = {method: encode(answer(method, rows)) for method in methods}
         blob = {"format": FORMAT, "rows": rows, "exact": sorted(exact), "answers": answers}

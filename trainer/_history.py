@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from mlshared.errors import ConfigError
-from mlshared.manifest import Manifest, Release, check_alias, check_model_name
+from mlshared.manifest import Manifest, Release
 
 from . import _look
-from .config import choose_store, find_config
+from ._log import check_names
+from .config import StorePath, choose_store, find_config
 
 
 def versions(
-    name: str, *, store: str | None = None, storage_options: dict[str, Any] | None = None
+    name: str, *, store: StorePath | None = None, storage_options: dict[str, Any] | None = None
 ) -> list[Manifest]:
     """Return the manifests of a model's versions, oldest first.
 
@@ -22,7 +22,7 @@ def versions(
     Raises:
         NotPublished: If there is no such model.
     """
-    check_name(name)
+    check_names(name)
     with _look.open_store(choose_store(store, find_config()), storage_options) as opened:
         return _look.versions(opened, name)
 
@@ -31,30 +31,13 @@ def history(
     name: str,
     *,
     alias: str = "production",
-    store: str | None = None,
+    store: StorePath | None = None,
     storage_options: dict[str, Any] | None = None,
 ) -> list[Release]:
     """Return the valid entries of an alias's log, oldest first.
 
     Arguments and errors are those of `versions`.
     """
-    check_name(name)
-    _check(check_alias, alias)
+    check_names(name, alias)
     with _look.open_store(choose_store(store, find_config()), storage_options) as opened:
         return _look.history(opened, name, alias)
-
-
-def check_name(name: str) -> None:
-    """Refuse what no model may be called.
-
-    Raises:
-        ConfigError: With the rule.
-    """
-    _check(check_model_name, name)
-
-
-def _check(rule: Any, text: str) -> None:
-    try:
-        rule(text)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error

@@ -10,10 +10,18 @@ import hashlib
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from itertools import chain
 from typing import Final, Literal
 
-from mlshared.errors import ArtifactError, ConfigError, IntegrityError, SignatureError, StorageError
+from mlshared.errors import (
+    ArtifactError,
+    ConfigError,
+    IntegrityError,
+    NotPublished,
+    SignatureError,
+    StorageError,
+)
 from mlshared.manifest import (
     FORMAT,
     Fallback,
@@ -27,6 +35,7 @@ from mlshared.manifest import (
 from mlshared.store import Store, open_release
 
 from ._append import nonce
+from ._arguments import check_text
 
 LOOK_BACK: Final = 200
 Kind = Literal["release", "rollback", "hold", "renewal", "recover"]
@@ -110,12 +119,23 @@ def check_names(model: str, alias: str | None = None) -> None:
     Raises:
         ConfigError: With the rule.
     """
+    check_text("name", model, "flights")
+    if alias is not None:
+        check_text("alias", alias, "production")
     try:
         check_model_name(model)
         if alias is not None:
             check_alias(alias)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+
+
+def no_such_model(store: Store, name: str, where: str = "this store") -> NotPublished:
+    """Return the error of a model that is not there, naming the closest one that is."""
+    known = store.models()
+    close = get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known[:12]) or 'none'}"
+    return NotPublished(f"{where} has no model {name!r}; {hint}")
 
 
 def next_entry(

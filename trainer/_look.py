@@ -10,7 +10,6 @@ of a log, as every client leaves them out.
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, Final
 
 from mlshared._alias_log import accepts
@@ -21,6 +20,7 @@ from mlshared.manifest import Manifest, Release
 from mlshared.plan import load_plan
 from mlshared.store import Store
 
+from ._log import no_such_model
 from ._signing import find_signing
 from .config import choose_options
 
@@ -141,10 +141,7 @@ def published(store: OpenStore, name: str) -> list[int]:
     """
     numbers = store.reader.versions(name)
     if not numbers:
-        known = store.reader.models()
-        close = get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known[:12]) or 'none'}"
-        raise NotPublished(f"{store.url} has no model {name!r}; {hint}")
+        raise no_such_model(store.reader, name, store.url)
     return numbers
 
 

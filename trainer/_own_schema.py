@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError
 
+from mlshared._schema import aliased
 from mlshared.errors import ConfigError
 from mlshared.manifest import Field
 
@@ -32,6 +33,9 @@ def fields_from_schema(model: type[BaseModel], inferred: Sequence[Field]) -> tup
         document = model.model_json_schema(by_alias=False)
     except (PydanticInvalidForJsonSchema, PydanticSchemaGenerationError) as error:
         raise ConfigError(f"schema {model.__name__} has no JSON schema: {str(error)[:200]}") from error
+    names = aliased(model, {field.name for field in inferred})
+    properties = {names.get(name, name): part for name, part in document.get("properties", {}).items()}
+    document = {**document, "properties": properties}
     return tuple(_narrowed(field, model, document) for field in inferred)
 
 

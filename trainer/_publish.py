@@ -11,7 +11,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
@@ -33,8 +33,9 @@ from mlshared.manifest import (
 from mlshared.store import Store, blob_key, open_manifest, version_key
 
 from ._append import append, found_store, nonce
+from ._arguments import check_choice, check_rows, check_text
 from ._collect import GRACE_SECONDS as COLLECTION_GRACE_SECONDS
-from ._estimators import NotStorable, describe_estimator, dump_estimator, dump_joblib, environment
+from ._estimators import describe_estimator, dump_estimator, dump_joblib, environment
 from ._fields import fields_from_schema, infer_fields
 from ._golden import golden_rows, make_golden
 from ._log import check_names
@@ -42,13 +43,12 @@ from ._lost import heads
 from ._plan import plan_for
 from ._raw_fields import raw_fields
 from ._read_back import read_back
-from ._release import release as release_by_person
-from ._release import release_first
+from ._release import release_first, release_unless_held
 from ._seen import Seen, seen_from
 from ._signing import find_signing
 from ._writing import BUDGET_SECONDS
-from .config import choose_options, choose_store, find_config
-from .errors import LogLost, ReleaseRefused
+from .config import StorePath, choose_options, choose_store, find_config
+from .errors import LogLost, NotStorable, ReleaseRefused
 from .recipe import describe_features
 
 ALIAS: Final = "production"
@@ -73,7 +73,7 @@ class Published:
 
     version: int
     ref: str
-    manifest: Manifest
+    manifest: Manifest = field(repr=False)
     released: bool
     reason: str = ""
 
@@ -97,7 +97,7 @@ def publish(
     y: Any = None,
     *,
     name: str,
-    store: str | None = None,
+    store: StorePath | None = None,
     storage_options: dict[str, Any] | None = None,
     release: str | None = None,
     schema: type[Any] | None = None,
@@ -118,8 +118,9 @@ def publish(
         name: The model.
         store: URL or path; default: ``MLSHARED_STORE``, else ``trainer.toml``.
         storage_options: For the storage library; default: ``MLSHARED_STORAGE_OPTIONS``.
-        release: The alias to put the version in force under. None: publishes only, except that a model
-            with no release yet gets its first, since nothing can be displaced.
+        release: The alias to put the version in force under, unless a person holds it: `trainer.release` ends a
+            hold. None: publishes only, except that a model with no release yet gets its first, since nothing
+            can be displaced.
         schema: pydantic model of a row: its bounds, enums and nullability join the inferred schema.
         features: The row function apps pass raw rows through first.
         raw: With ``features``: the raw rows that ``X`` was derived from.
@@ -130,13 +131,13 @@ def publish(
             takes a signing key here, and ``allow_joblib`` and ``trusted_keys`` in every app.
 
     Raises:
-        ConfigError: If ``format`` is ``joblib`` and there is no signing key.
+        ConfigError: If an argument cannot be used; if ``format`` is ``joblib`` and there is no signing key.
         NotStorable: If the estimator cannot be stored so that a client could load it, and has no plan either.
         SelfTestFailed: If the published version, read back, does not answer as it did here.
         OutcomeUnknown: If the store stopped answering while writing.
     """
     url, options = choose_store(store, find_config()), choose_options(storage_options)
-    check_names(name, release)
+    check_arguments(X, y, name, release, format)
     objects = open_objects(url, options)
     try:
         signing = find_signing()
@@ -171,12 +172,25 @@ def publish(
     if release is None:
         return Published(version, ref, stored.entry, released=first, reason=reason)
     try:
-        release_by_person(
+        release_unless_held(
             name, version, store=url, storage_options=options, alias=release, reason="published by hand"
         )
     except ReleaseRefused as error:
         return Published(version, ref, stored.entry, released=False, reason=str(error))
     return Published(version, ref, stored.entry, released=True)
+
+
+def check_arguments(X: Any, y: Any, name: str, release: str | None, format: str) -> None:  # noqa: A002, N803
+    """Refuse what cannot be published, before anything is read or written; arguments are those of `publish`.
+
+    Raises:
+        ConfigError: That names the argument.
+    """
+    check_choice("format", format, StoredFormat)
+    if release is not None:
+        check_text("release", release, ALIAS)
+    check_names(name, release)
+    check_rows(X, y)
 
 
 def draft(

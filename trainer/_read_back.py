@@ -14,17 +14,14 @@ from mlshared import Client
 from mlshared.__main__ import EXIT_STORE
 from mlshared._artifact import ESTIMATOR_KINDS
 from mlshared._version import RowFunction
-from mlshared.errors import ArtifactError, StorageError
+from mlshared.errors import StorageError
 from mlshared.manifest import Manifest
 from mlshared.settings import ENVIRONMENT_PREFIX
 
 from ._signing import NOT_SIGNING, Signing, without_secrets
+from .errors import ReadBackFailed
 
 READ_BACK_SECONDS: Final = 300.0
-
-
-class ReadBackFailed(ArtifactError):  # noqa: N818 - says what it is
-    """A published version does not load, or does not answer, in a clean interpreter."""
 
 
 def read_back(

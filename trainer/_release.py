@@ -16,11 +16,12 @@ from mlshared.errors import ArtifactError
 from mlshared.manifest import Manifest, Release, Stored
 from mlshared.store import Store
 
-from ._log import Kind, Log, check_names, earlier_fallbacks, next_entry, read_log
+from ._log import Kind, Log, check_names, earlier_fallbacks, next_entry, no_such_model, read_log
 from ._lost import check_log
 from ._seen import NOTHING_SEEN, Seen
 from ._writing import BUDGET_SECONDS, Writing, published_manifest, put_in_force, writing
 from .checks import Check, compatibility
+from .config import StorePath
 from .errors import LogLost, ReleaseRefused
 
 PERSON_ATTEMPTS: Final = 5
@@ -52,7 +53,7 @@ def release(
     name: str,
     version: int,
     *,
-    store: str | None = None,
+    store: StorePath | None = None,
     storage_options: dict[str, Any] | None = None,
     alias: str = "production",
     reason: str = "",
@@ -85,12 +86,46 @@ def release(
         target = published_manifest(to, name, version)
 
         def check(log: Log) -> None:
-            verdict = _check_compatible(to.store, log, target.entry)
-            if not (verdict.passed or breaking):
-                raise ReleaseRefused(f"{name}@{version} was not released: {verdict.message}")
+            if not breaking:
+                _refuse_breaking(to, log, target.entry)
 
         return _by_person(
             to, name, alias, lambda _: target, kind="release", hold=hold, reason=reason, check=check
+        )
+
+
+def release_unless_held(
+    name: str,
+    version: int,
+    *,
+    store: StorePath | None = None,
+    storage_options: dict[str, Any] | None = None,
+    alias: str = "production",
+    reason: str = "",
+) -> Release:
+    """Put a version that was just published in force; only `release` itself, of that very version, ends a hold.
+
+    Arguments and errors are those of `release`.
+
+    Raises:
+        ReleaseRefused: Also if the alias is on hold.
+    """
+    with writing(store, storage_options) as to:
+        target = published_manifest(to, name, version)
+
+        def check(log: Log) -> None:
+            if log.head is not None and log.head.entry.hold:
+                head = log.head.entry
+                mend = (
+                    f"trainer release {name} {version}{'' if alias == 'production' else f' --alias {alias}'}"
+                )
+                raise ReleaseRefused(
+                    f"on hold since entry {head.number} ({head.reason or head.kind}); `{mend}` ends it"
+                )
+            _refuse_breaking(to, log, target.entry)
+
+        return _by_person(
+            to, name, alias, lambda _: target, kind="release", hold=False, reason=reason, check=check
         )
 
 
@@ -99,7 +134,7 @@ def rollback(
     *,
     to: int | None = None,
     hold: bool = True,
-    store: str | None = None,
+    store: StorePath | None = None,
     storage_options: dict[str, Any] | None = None,
     alias: str = "production",
     reason: str = "",
@@ -146,7 +181,7 @@ def rollback(
 def hold(
     name: str,
     *,
-    store: str | None = None,
+    store: StorePath | None = None,
     storage_options: dict[str, Any] | None = None,
     alias: str = "production",
     reason: str = "",
@@ -260,6 +295,12 @@ def _check_bytes(target: Stored[Manifest], sha256: str) -> None:
         )
 
 
+def _refuse_breaking(to: Writing, log: Log, candidate: Manifest) -> None:
+    verdict = _check_compatible(to.store, log, candidate)
+    if not verdict.passed:
+        raise ReleaseRefused(f"{candidate.model}@{candidate.version} was not released: {verdict.message}")
+
+
 def _check_compatible(store: Store, log: Log, candidate: Manifest) -> Check:
     """Return whether apps that work with what is in force in ``log`` work with the candidate."""
     if log.head is None:
@@ -296,6 +337,8 @@ def _by_person(
         to.store.allow(BUDGET_SECONDS)
         log = read_log(to.store, to.store_id, name, alias)
         check_log(to.store, log, to.seen)
+        if log.highest == 0 and not to.store.versions(name):
+            raise no_such_model(to.store, name)
         if kind == "hold":
             target = None  # of what is in force by then: of what was before, it would undo the release that slipped in
         # Chosen once, by what the person saw: a release that slips in must not turn a rollback around.
@@ -318,8 +361,7 @@ def _in_force(log: Log) -> Release:
         raise ReleaseRefused(f"{log.obscured_by}, or release a version first")
     if log.head is None:
         raise ReleaseRefused(
-            f"{log.model}@{log.alias} has no release; release a version first, or, if it had one and its log "
-            f"was lost: trainer recover {log.model} --past N"
+            f"{log.model}@{log.alias} has no release; release a version first, or name another alias"
         )
     return log.head.entry
 

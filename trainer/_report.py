@@ -83,7 +83,7 @@ def print_outcome(outcome: Outcome) -> None:
     _print(out, _scores(outcome))
     _print(out, _checks(outcome))
     if outcome.plan_report:
-        out.print(f"plan: {outcome.plan_report}", soft_wrap=True)
+        out.print(outcome.plan_report, soft_wrap=True)
     out.print(_verdict(outcome), soft_wrap=True)
 
 

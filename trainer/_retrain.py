@@ -29,14 +29,14 @@ from ._seen import Seen, seen_from
 from ._signing import Signing, client_settings, find_signing
 from ._writing import BUDGET_SECONDS, Writing
 from .checks import Check, Comparison, compatibility, judge
-from .config import choose_options, choose_store, find_config
+from .config import StorePath, choose_options, choose_store, find_config
 from .recipe import Recipe
 
 
 def retrain(
     recipe: Recipe,
     *,
-    store: str | None = None,
+    store: StorePath | None = None,
     storage_options: dict[str, Any] | None = None,
     alias: str = "production",
     on_step: OnStep | None = None,

@@ -6,7 +6,7 @@ It downloads everything the version holds, and loads it in a clean interpreter o
 others say; a store that does not answer is an error, not a verdict.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mlshared._keys import NO_KEYS
@@ -18,9 +18,11 @@ from mlshared.manifest import Manifest, Trusted
 from mlshared.plan import load_plan
 
 from ._carry import Found, Source, find, read_blob, refuse_unchecked, source
+from ._log import no_such_model
 from ._read_back import read_back
 from ._signing import NOT_SIGNING, Signing
 from .checks import Check
+from .config import StorePath
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +38,10 @@ class Verification:
     """
 
     ref: str
-    manifest: Manifest
+    manifest: Manifest = field(repr=False)
     trust: Trusted
     checks: tuple[Check, ...]
-    types: dict[str, tuple[str, ...]]
+    types: dict[str, tuple[str, ...]] = field(repr=False)
 
     @property
     def passed(self) -> bool:
@@ -50,7 +52,7 @@ class Verification:
 def verify(
     ref: str,
     *,
-    store: str | None = None,
+    store: StorePath | None = None,
     storage_options: dict[str, Any] | None = None,
     features: RowFunction | None = None,
     trusted_types: tuple[str, ...] = (),
@@ -93,6 +95,8 @@ def verify(
 
 def _signatures(at: Source, ref: str) -> tuple[Found, Check]:
     parsed = parse_ref(ref)
+    if not at.store.versions(parsed.model):
+        raise no_such_model(at.store, parsed.model)
     try:
         found = find(at, parsed)
         refuse_unchecked(at, found, ref)

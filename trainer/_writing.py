@@ -19,10 +19,11 @@ from mlshared.manifest import Manifest, Release, Stored, parse
 from mlshared.store import Store, release_key
 
 from ._append import OutcomeUnknown, append, open_identity
-from ._log import Log, check_names, next_entry, read_log
+from ._arguments import check_number
+from ._log import Log, check_names, next_entry, no_such_model, read_log
 from ._seen import NOTHING_SEEN, Seen, seen_from
 from ._signing import find_signing
-from .config import choose_options, choose_store, find_config
+from .config import StorePath, choose_options, choose_store, find_config
 from .errors import ReleaseRefused
 
 BUDGET_SECONDS: Final = 60.0
@@ -45,7 +46,9 @@ class Writing:
 
 
 @contextmanager
-def writing(store: str | None, options: dict[str, Any] | None, *, releases: bool = True) -> Iterator[Writing]:
+def writing(
+    store: StorePath | None, options: dict[str, Any] | None, *, releases: bool = True
+) -> Iterator[Writing]:
     """Give a store that exists, to write to; whether ``releases`` are written, which takes a key where it is signed."""
     url = choose_store(store, find_config())
     chosen = choose_options(options)
@@ -64,11 +67,13 @@ def published_manifest(at: Writing, name: str, version: int) -> Stored[Manifest]
         NotPublished: If there is none.
     """
     check_names(name)
+    check_number("version", version)
     stored = at.store.manifest(at.store_id, name, version) if version >= 1 else None
     if stored is None:
         numbers = at.store.versions(name)
-        has = f"its versions are {numbers[0]} to {numbers[-1]}" if numbers else "there is no such model"
-        raise NotPublished(f"{name} has no version {version}: {has}")
+        if not numbers:
+            raise no_such_model(at.store, name)
+        raise NotPublished(f"{name} has no version {version}: its versions are {numbers[0]} to {numbers[-1]}")
     return stored
 
 

@@ -8,6 +8,7 @@ Each command takes ``--store`` (else ``MLSHARED_STORE``, else trainer.toml), ``-
 what to do and print it; what is done is elsewhere.
 """
 
+import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,8 +29,17 @@ from ._scaffold import write_scaffold
 from .config import Config, choose_store, find_config
 from .recipe import Recipe
 
+EPILOG: Final = """
+Exit codes: 0 released, nothing to do, or on hold; 1 failed; 2 wrong use; 3 published, not released; 75 try again:
+the store does not answer, or another retrain of that model is under way.
+
+trainer.toml, here or above: store = "s3://acme/models", and for each model [models.flights] with
+recipe = "module:recipe"; `trainer init flights` writes one. --store and MLSHARED_STORE win over it.
+"""
+
 app = typer.Typer(
     help="Train, judge and publish scikit-learn models; look at them, release them, roll them back.",
+    epilog=EPILOG,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -50,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         app(args=None if arguments is None else list(arguments), prog_name="trainer")
     except MlsharedError as error:
         _report.print_problem(str(error))
+        if "--json" in (sys.argv[1:] if arguments is None else arguments):
+            _report.print_json({"error": str(error), "exit_code": exit_code(error)})
         return exit_code(error)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 0
@@ -76,16 +88,15 @@ def retrain(
     config = find_config()
     chosen = _chosen(names, config)
     url = choose_store(store, config)
-    recipes = [config.recipe(name) for name in chosen]
     outcomes: list[Outcome] = []
     failures: list[dict[str, Any]] = []
-    for recipe in recipes:
+    for name in chosen:
         try:
-            outcomes.append(_retrain_one(recipe, url, quiet=quiet))
-        except ConfigError:
-            raise
+            outcomes.append(_retrain_one(config.recipe(name), url, quiet=quiet))
         except MlsharedError as error:
-            failures.append({"name": recipe.name, "error": str(error), "exit_code": exit_code(error)})
+            if isinstance(error, ConfigError) and len(chosen) == 1:
+                raise
+            failures.append({"name": name, "error": str(error), "exit_code": exit_code(error)})
             if show_traceback:
                 traceback.print_exception(error)
             _report.print_problem(str(error))
@@ -98,7 +109,13 @@ def _chosen(names: list[str] | None, config: Config) -> list[str]:
         raise ConfigError("no trainer.toml here or above, and no [tool.trainer]; `trainer init` writes one")
     if not config.models:
         raise ConfigError(f'{config.path} names no model; add [models.NAME] with recipe = "module:recipe"')
-    return list(dict.fromkeys(names)) if names else list(config.models)
+    for name in names or []:
+        if name not in config.models:
+            config.recipe(name)  # says which there are; before any other is begun
+    with_recipe = [name for name, model in config.models.items() if model.recipe is not None]
+    if not (names or with_recipe):
+        raise ConfigError(f'{config.path} has pins alone; add recipe = "module:recipe" to a model')
+    return list(dict.fromkeys(names)) if names else with_recipe
 
 
 def _retrain_one(recipe: Recipe, url: str, *, quiet: bool) -> Outcome:

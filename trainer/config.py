@@ -24,14 +24,16 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mlshared.errors import ConfigError
 from mlshared.manifest import check_model_name
 from mlshared.settings import from_environment
 
+from ._arguments import check_text
 from .recipe import Recipe
 
+StorePath = str | os.PathLike[str]
 FILE: Final = "trainer.toml"
 _TARGET: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -40,14 +42,20 @@ class ModelConfig(BaseModel):
     """One model.
 
     Attributes:
-        recipe: Where its recipe is, as ``package.module:attribute``.
+        recipe: Where its recipe is, as ``package.module:attribute``; None where only versions are pinned.
         pins: Versions that `trainer gc` keeps, such as those apps are pinned to.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    recipe: str
+    recipe: str | None = None
     pins: tuple[Annotated[int, Field(ge=1)], ...] = ()
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "ModelConfig":
+        if self.recipe is None and not self.pins:
+            raise ValueError('has no recipe; add recipe = "module:recipe"')
+        return self
 
 
 class _File(BaseModel):
@@ -85,7 +93,12 @@ class Config:
         """
         if name not in self.models:
             raise ConfigError(f"{_where(self.path)} has no [models.{name[:64]}]{_known(name, self.models)}")
-        recipe = load_recipe(self.models[name].recipe, folder=self.path.parent if self.path else None)
+        target = self.models[name].recipe
+        if target is None:
+            raise ConfigError(
+                f'{_where(self.path)}: [models.{name}] has pins alone; to retrain it, add recipe = "module:recipe"'
+            )
+        recipe = load_recipe(target, folder=self.path.parent if self.path else None)
         if recipe.name != name:
             raise ConfigError(
                 f"{_where(self.path)} calls it {name!r}, its recipe {recipe.name!r}; make them the same"
@@ -112,14 +125,18 @@ def find_config(start: Path | None = None) -> Config:
     return Config()
 
 
-def choose_store(given: str | None, config: Config, environ: Mapping[str, str] | None = None) -> str:
+def choose_store(given: StorePath | None, config: Config, environ: Mapping[str, str] | None = None) -> str:
     """Return the store to use: as given, else ``MLSHARED_STORE``, else the file's.
 
     Raises:
         ConfigError: If none of them names one.
     """
-    if given is not None and not given.strip():
-        raise ConfigError("--store is empty")
+    if isinstance(given, os.PathLike):
+        given = os.fspath(given)
+    if given is not None:
+        check_text("store", given, "./models")
+        if not given.strip():
+            raise ConfigError("--store is empty")
     store = given or from_environment(os.environ if environ is None else environ).get("store") or config.store
     if store is None:
         raise ConfigError(
@@ -230,7 +247,7 @@ def _first(error: ValidationError) -> str:
     if problem["type"] == "extra_forbidden":
         fields = ModelConfig.model_fields if problem["loc"][0] == "models" else _File.model_fields
         return f"unknown key {where!r}{_known(str(problem['loc'][-1]), fields)}"
-    return f"{where}: {problem['msg']}"
+    return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
 
 
 def _absolute(store: str | None, folder: Path) -> str | None:

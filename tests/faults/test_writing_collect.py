@@ -314,7 +314,7 @@ def test_f39_a_version_set_aside_is_not_released(aside):
     for command in (
         lambda: aside.release(4),
         lambda: trainer.rollback(MODEL, to=5, store=aside.url),
-        lambda: trainer.recover(MODEL, past=3, version=4, store=aside.url),
+        lambda: trainer.recover(MODEL, past=3, version=4, anyway=True, store=aside.url),
     ):
         with pytest.raises(ReleaseRefused, match=r"flights@\d was set aside by `trainer gc`"):
             command()
@@ -415,9 +415,12 @@ def test_f39_commands_say_what_is_collected(shelf, tmp_path, monkeypatch, capsys
     assert (
         "version 2 set aside, to go in a day (dry run" not in capsys.readouterr().out
     )  # a dry run: this host's time
+    for pin in ("cancr@2", "cancer@9"):
+        assert main([*gc, "--pin", pin]) == 2
+        assert f"{pin} is pinned and does not exist" in capsys.readouterr().err
     assert main([*gc, "--pin", "cancer@2", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["models"][0]["set_aside"] == []
-    (tmp_path / "trainer.toml").write_text('[models.cancer]\nrecipe = "a:b"\npins = [2]\n')
+    (tmp_path / "trainer.toml").write_text("[models.cancer]\npins = [2]\n")
     assert main([*gc, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["models"][0]["set_aside"] == []
     (tmp_path / "trainer.toml").unlink()

@@ -1,6 +1,7 @@
 """Wiring and lifecycle: refs, settings, several stores, forks, dead threads, closing."""
 
 import asyncio
+import logging
 import os
 import subprocess
 import sys
@@ -13,9 +14,10 @@ from shelf import NAME, add_version, disagree
 
 import mlshared
 import trainer
-from mlshared import Client, ConfigError, MlsharedError, ModelNotReady, NotPublished, StorageError
+from mlshared import Client, ConfigError, InputError, MlsharedError, ModelNotReady, NotPublished, StorageError
 from mlshared import client as wiring
 from mlshared._identity import identify
+from mlshared._notes import Notes
 from mlshared._ref import parse_ref
 from mlshared._worker import Followed, Worker
 from mlshared.events import RefreshFailed, VersionLoaded, log_event
@@ -292,6 +294,7 @@ def test_a_store_that_cannot_be_opened_is_told(followed, tmp_path):
     assert followed.status().state in {"loading", "failed"}
     (tmp_path / "unmounted").rename(tmp_path / "models")
     worker._open_not_before = 0.0
+    followed.last_used = time.monotonic()  # without polling it is asked again when it is used again
     worker._attempt(followed)
     assert followed.model.loaded.version == 1
     assert followed.error is None
@@ -585,3 +588,52 @@ def test_a_poll_is_one_request(shelf, s3_store, s3_wire, counting_proxy, setting
         assert model.refresh()
         # The entry, twice as it is unsigned; the next one, manifest, estimator, golden rows.
         assert len(counting_proxy.seen()) - before == 6
+
+
+def ticked(client):
+    """Have the thread do what is due, as if every backoff had passed."""
+    (worker,) = client._workers.values()
+    worker._open_not_before = 0.0
+    for followed in worker._followed.values():
+        if followed.refresher is not None:
+            followed.refresher._look_not_before = 0.0
+    worker._poller.submit(worker._tick, timeout_seconds=20)
+    return worker._failed_opens or next(iter(worker._followed.values())).refresher._failed_looks
+
+
+@pytest.mark.parametrize("what", ["no store", "no model"])
+def test_without_polling_a_failure_is_not_tried_again_before_the_next_use(url, tmp_path, what):
+    """poll_seconds=0: after the first failure only a use, or refresh(), asks again."""
+    store = url if what == "no model" else tmp_path / "none"
+    with Client(store, poll_seconds=0, cache_dir=tmp_path / "cache") as client:
+        model = client.model("nothing")
+        assert model.predict({}, default=0) == 0
+        assert [ticked(client) for _ in range(3)] == [1, 1, 1]
+        assert model.predict({}, default=0) == 0
+        assert ticked(client) == 2
+        assert [ticked(client) for _ in range(3)] == [2, 2, 2]
+
+
+def test_the_same_failure_is_logged_once(caplog):
+    """Until it changes or the store answers; and again after ten times, with the count."""
+    notes = Notes("flights@production", log_event)
+
+    def lines(message, times):
+        caplog.clear()
+        for n in range(times):
+            notes.failed(StorageError(f"{message} within 3.{n} s"), None, None)
+        return [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+
+    (first,) = lines("no answer", 9)
+    assert first.endswith("StorageError: no answer within 3.0 s")
+    (tenth,) = lines("no answer", 5)
+    assert tenth.endswith("(10 times so far)")
+    assert len(lines("refused", 2)) == 1
+    notes.answered()
+    assert len(lines("refused", 2)) == 1
+
+
+def test_none_is_no_row(client):
+    """What was meant is most likely a mapping."""
+    with pytest.raises(InputError, match=r"row: expected a mapping \{.*\}, not a NoneType"):
+        client.model(NAME).predict(None)

@@ -20,8 +20,9 @@ from mlshared._artifact import load_estimator
 from mlshared._objects import open_objects
 from mlshared.store import Store
 from trainer._append import found_store
-from trainer._estimators import METHODS, NotStorable, dump_estimator
+from trainer._estimators import METHODS, dump_estimator
 from trainer._publish import draft, upload
+from trainer.errors import NotStorable
 
 # Name -> part of the reason. The check fails when the set changes, either way.
 NOT_STORABLE: dict[str, str] = {}

@@ -30,11 +30,14 @@ def app(tmp_path, monkeypatch):
     """The app's own module, in the folder the command is started in."""
     (tmp_path / "my_rows.py").write_text(
         textwrap.dedent(f"""
-            from pydantic import create_model
+            from pydantic import Field, create_model
             NAMES = {COLUMNS!r}
             Right = create_model("Right", **{{name: (float, ...) for name in NAMES}})
             Lacking = create_model("Lacking", **{{name: (float, ...) for name in NAMES[1:]}})
             Optional = create_model("Optional", **{{name: (float | None, None) for name in NAMES}})
+            KINDS = ["alias", "validation_alias", "serialization_alias"]
+            Alias = create_model("Alias", **{{
+                f"f{{n}}": (float, Field(**{{KINDS[n % 3]: name}})) for n, name in enumerate(NAMES)}})
             def derive(row): return row
         """)
     )
@@ -65,8 +68,9 @@ def test_fetch_without_a_cache(url, tmp_path, capsys, monkeypatch):
 
 def test_check(url, app, capsys):
     """A version that loads and answers its golden rows, and accepts the app's class, passes."""
-    assert main(["check", f"{NAME}@2", "--schema", "my_rows.Right"]) == 0
-    assert f"{NAME}@2 loads and answers" in capsys.readouterr().out
+    for schema in ("Right", "Alias"):
+        assert main(["check", f"{NAME}@2", "--schema", f"my_rows.{schema}"]) == 0
+        assert f"{NAME}@2 loads and answers" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -113,6 +117,9 @@ def test_no_store(monkeypatch, capsys):
     for command in (["fetch", NAME], ["check", NAME], ["status"]):
         assert main(command) == 2
         assert "store" in capsys.readouterr().err
+    assert main(["status", "--json"]) == 2
+    found = json.loads(capsys.readouterr().out)
+    assert (found["exit_code"], found["error"][:22]) == (2, "ConfigError: no store:")
 
 
 def test_the_store_does_not_answer(url, s3_store, counting_proxy, monkeypatch, capsys):
@@ -154,5 +161,5 @@ def test_as_a_module(url):
         check=False,
     )
     assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    assert "NotPublished" in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("NotPublished: ")

@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlshared import Client
+from mlshared._objects import open_objects
 from mlshared.errors import ConfigError
 from mlshared.settings import Settings, from_environment, make_settings
 
@@ -107,3 +109,24 @@ def test_any_text_in_any_variable_is_taken_or_refused(name, text):
         make_settings(from_environment({f"MLSHARED_{name.upper()}": text}))
     except ConfigError:
         return
+
+
+@pytest.mark.parametrize("store", ["s3:/acme/models", "s3:acme/models"])
+def test_half_a_url(store):
+    """It would quietly be a folder of that name; for trainers too."""
+    for use in (lambda: make_settings({"store": store}), lambda: open_objects(store)):
+        with pytest.raises(ConfigError, match="is half a URL; write 's3://acme/models'"):
+            use()
+
+
+def test_a_store_that_is_a_file(tmp_path):
+    """Neither an app nor a trainer takes it for a store without models."""
+    path = tmp_path / "models"
+    path.write_text("")
+    with Client(path, cache_dir=tmp_path / "cache") as client, pytest.raises(ConfigError) as caught:
+        client.model("flights").predict({})
+    assert str(caught.value) == f"the store {path} is a file, not a folder"
+    objects = open_objects(str(path))
+    for use in (lambda: objects.create("a/b", b"", timeout=1), lambda: objects.names("a", timeout=1)):
+        with pytest.raises(ConfigError, match="is a file, not a folder"):
+            use()

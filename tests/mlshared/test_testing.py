@@ -1,7 +1,9 @@
 """Chosen answers in the place of a model, for tests of apps."""
 
+import asyncio
 import os
 
+import numpy as np
 import pytest
 from shelf import NAME
 
@@ -88,3 +90,56 @@ def test_what_to_answer_must_be_clear(given):
     """Nothing, or more than one kind of answer, is a ConfigError."""
     with pytest.raises(ConfigError, match="override_model takes"), override_model("testing-h", **given):
         pass
+
+
+@pytest.mark.parametrize("raises", [ModelNotReady, ModelNotReady("down")])
+def test_not_ready_is_as_in_production(raises):
+    """A default is returned, probes say no, and what is in force cannot be had."""
+    model = get_model("testing-i")
+    with override_model("testing-i", raises=raises):
+        assert model.predict({}, default=7) == 7
+        assert not model.ready()
+        assert not model.status().ready
+        with pytest.raises(ModelNotReady):
+            model.current  # noqa: B018
+    with override_model("testing-i", raises=ValueError("x")), pytest.raises(ValueError, match="x"):
+        model.predict({}, default=7)
+
+
+def test_the_alias_a_bare_name_means(monkeypatch):
+    """Both spellings of one model are reached, whichever was named; another alias is not."""
+    bare, full, other = (get_model(f"testing-j{end}") for end in ("", "@production", "@staging"))
+    for named in ("testing-j", "testing-j@production"):
+        with override_model(named, predict=1):
+            assert (bare.predict({}), full.predict({})) == (1, 1)
+            with pytest.raises(ConfigError):
+                other.predict({})
+    monkeypatch.setenv("MLSHARED_ALIAS", "staging")
+    with override_model("testing-j", predict=2):
+        assert (bare.predict({}), other.predict({})) == (2, 2)
+
+
+@override_model("testing-k", predict=3)
+async def ask_later():
+    await asyncio.sleep(0)
+    return get_model("testing-k").predict({})
+
+
+def test_a_coroutine_function():
+    """It is overridden until it has ended, each time."""
+    assert [asyncio.run(ask_later()), asyncio.run(ask_later())] == [3, 3]
+
+
+def test_a_constant_for_a_table():
+    """One answer a row, as a model gives."""
+    with override_model("testing-l", predict=1, predict_proba={0: 0.2, 1: 0.8}):
+        model = get_model("testing-l")
+        assert model.predict([{}, {}]).tolist() == [1, 1]
+        assert model.predict_proba(np.zeros((3, 2))).tolist() == [[0.2, 0.8]] * 3
+        assert model.classes == [0, 1]
+
+
+def test_a_store_of_the_wrong_type():
+    """One line that names the argument."""
+    with pytest.raises(ConfigError, match="store is a URL or a path"):
+        Client(3)

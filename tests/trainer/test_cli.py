@@ -103,6 +103,13 @@ def test_every_command_is_known_here():
     assert sorted(c.name or c.callback.__name__ for c in app.registered_commands) == sorted(COMMANDS)
 
 
+def test_help_names_exit_codes_and_the_file(capsys):
+    """What cron and a newcomer need."""
+    text = " ".join(output(capsys, "--help").split())
+    assert "3 published, not released; 75 try again" in text
+    assert 'trainer.toml, here or above: store = "s3://acme/models"' in text
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example(command, capsys):
     """And, where it reads a store, the three common options."""
@@ -179,6 +186,36 @@ def test_a_recipe_that_does_not_import_is_one_line(folder, capsys):
     code, line = problem(capsys, "retrain", "m")
     assert code == 2
     assert "no module 'gone_recipe'" in line
+
+
+def test_a_recipe_that_does_not_import_stops_no_other_model(folder, capsys):
+    """Of several models; that one has failed, and --json says so."""
+    output(capsys, "init", "tumours")
+    recipe = folder / "tumours_recipe.py"
+    recipe.write_text(recipe.read_text().replace("return load_breast", "1 / 0\n    return load_breast"))
+    config = folder / "trainer.toml"
+    pinned = "[models.pinned]\npins = [3]\n"
+    config.write_text(f'{config.read_text()}\n[models.a]\nrecipe = "gone_recipe:recipe"\n{pinned}')
+    order = ["a", "tumours"]
+    assert main(["retrain", *order, "--json", "--quiet"]) == 1
+    failures = json.loads(capsys.readouterr().out)["failures"]
+    assert [(f["name"], f["exit_code"]) for f in failures] == [("a", 2), ("tumours", 1)]
+    assert "no module 'gone_recipe'" in failures[0]["error"]
+    assert "load raised ZeroDivisionError" in failures[1]["error"]
+    assert main(["retrain", "--json", "--quiet"]) == 1
+    assert len(json.loads(capsys.readouterr().out)["failures"]) == 2
+    code, line = problem(capsys, "retrain", "pinned")
+    assert code == 2
+    assert "[models.pinned] has pins alone" in line
+
+
+def test_a_failure_is_json_too(capsys):
+    """Where JSON is read, one object on stdout; the line on stderr as ever."""
+    assert main(["show", "flights", "--store", "./none", "--json"]) == 2
+    told = capsys.readouterr()
+    found = json.loads(told.out)
+    assert found["exit_code"] == 2
+    assert told.err.strip() == f"trainer: {found['error']}"
 
 
 def test_an_unknown_model_is_one_line(capsys):

@@ -66,7 +66,7 @@ def test_no_file_is_an_empty_config():
         ("store = ", "is no TOML: "),
         ("stor = 'x'", "unknown key 'stor'; did you mean 'store'?"),
         ("[models.flights]\nrecipee = 'a:b'", "unknown key 'models.flights.recipee'; did you mean 'recipe'?"),
-        ("[models.flights]\n", "models.flights.recipe: Field required"),
+        ("[models.flights]\n", 'models.flights: has no recipe; add recipe = "module:recipe"'),
         ("[models.Flights]\nrecipe = 'a:b'", "'Flights' cannot name a model"),
         ("store = 3", "store: Input should be a valid string"),
         ("path = 'x'", "unknown key 'path'"),
@@ -79,6 +79,15 @@ def test_a_bad_file_is_one_line(tmp_path, text, message):
         find_config(tmp_path)
     assert str(caught.value).startswith(str(tmp_path / "trainer.toml"))
     assert message in str(caught.value)
+
+
+def test_a_model_may_be_pinned_without_a_recipe(tmp_path):
+    """`gc` keeps what another trainer.toml retrains; to retrain it here says what is missing."""
+    (tmp_path / "trainer.toml").write_text("[models.flights]\npins = [41]\n")
+    config = find_config(tmp_path)
+    assert config.models["flights"].pins == (41,)
+    with pytest.raises(ConfigError, match=r"\[models.flights\] has pins alone; to retrain it, add recipe = "):
+        config.recipe("flights")
 
 
 def test_the_store_is_looked_for_in_three_places():

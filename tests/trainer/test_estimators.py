@@ -16,7 +16,8 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 import __main__
 from mlshared._artifact import load_estimator
 from mlshared._skops_audit import audit
-from trainer._estimators import NotStorable, describe_estimator, dump_estimator, libraries
+from trainer._estimators import describe_estimator, dump_estimator, libraries
+from trainer.errors import NotStorable
 
 X, Y = load_iris(return_X_y=True)
 

@@ -15,7 +15,8 @@ from sklearn.tree import DecisionTreeClassifier
 
 from mlshared._selftest import self_test
 from mlshared.manifest import Field
-from trainer._golden import NoGoldenRows, away_from_ties, golden_rows, make_golden
+from trainer._golden import away_from_ties, golden_rows, make_golden
+from trainer.errors import NoGoldenRows
 
 NUMBER = {"kind": "number", "dtype": "float64"}
 FIELDS = (

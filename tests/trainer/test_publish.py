@@ -75,6 +75,42 @@ def test_released_when_told_to(fitted, url):
     assert [(entry.version, entry.by) for entry in history(url)] == [(1, "person"), (2, "person")]
 
 
+def test_a_hold_is_passed_by_no_publish(fitted, url):
+    """Only a release of that very version ends it."""
+    publish(fitted, url)
+    trainer.hold(MODEL, store=url, reason="audit")
+    held = publish(fitted, url, release="production")
+    assert (held.version, held.released) == (2, False)
+    assert held.reason == "on hold since entry 2 (audit); `trainer release flights 2` ends it"
+    assert len(history(url)) == 2
+    trainer.release(MODEL, 2, store=url)
+    assert publish(fitted, url, release="production").released
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        ((X, Y), {"format": "pickle"}, "format is 'skops' or 'joblib', not 'pickle'"),
+        ((X, Y), {"release": True}, "release is text such as 'production', not True"),
+        ((X, Y), {"name": 3}, "name is text such as 'flights', not 3"),
+        ((None, None), {}, "X is held-out rows: .* not None"),
+        ((X[:0], Y[:0]), {}, "X is held-out rows: .* not an empty table"),
+        ((X, Y[:3]), {}, "X has 4 rows and y 3"),
+        ((X, 1), {}, "y is the targets of X, one a row, not 1"),
+    ],
+)
+def test_arguments_that_cannot_be_meant(fitted, url, arguments, options, message):
+    """One line that names the argument, before anything is written."""
+    with pytest.raises(ConfigError, match=message):
+        trainer.publish(fitted, *arguments, **{"name": MODEL, "store": url, **options})
+    assert open_objects(url).names("", timeout=1) == []
+
+
+def test_published_is_shown_in_a_line(fitted, url):
+    """Not with the whole manifest."""
+    assert repr(publish(fitted, url)) == ("Published(version=1, ref='flights@1', released=True, reason='')")
+
+
 def test_an_incompatible_version_is_published_and_not_released(fitted, url):
     """With what would break."""
     publish(fitted, url)

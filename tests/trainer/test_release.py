@@ -13,6 +13,7 @@ from mlshared.errors import ConfigError, IntegrityError, NotPublished, StorageEr
 from mlshared.manifest import Artifact, Field, Manifest, to_bytes
 from mlshared.store import Store, release_key, version_key
 from trainer import _log, _writing
+from trainer._commands import exit_code
 from trainer._release import release_automatically, release_first
 from trainer.checks import Check
 from trainer.errors import ReleaseRefused
@@ -117,9 +118,56 @@ def test_an_unknown_version(shelf, version):
 
 
 def test_an_unknown_model(shelf):
-    """Is said."""
-    with pytest.raises(NotPublished, match="there is no such model"):
-        trainer.release("hotels", 1, store=shelf.url)
+    """Is said by every command alike, with the closest one there is; never that a log was lost."""
+    commands = [
+        lambda **to: trainer.release("flight", 1, **to),
+        lambda **to: trainer.rollback("flight", **to),
+        lambda **to: trainer.hold("flight", **to),
+        lambda **to: trainer.recover("flight", past=1, **to),
+        lambda **to: trainer.verify("flight", **to),
+    ]
+    for command in commands:
+        with pytest.raises(NotPublished, match="no model 'flight'; did you mean 'flights'") as caught:
+            command(store=shelf.url)
+        assert exit_code(caught.value) == 2
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda url: trainer.release(MODEL, "2", store=url), "version is a whole number such as 42, not '2'"),
+        (lambda url: trainer.release(3, 2, store=url), "name is text such as 'flights', not 3"),
+        (lambda url: trainer.rollback(MODEL, alias=True, store=url), "alias is text such as 'production'"),
+        (lambda _: trainer.versions(MODEL, store=3), "store is text such as './models', not 3"),
+        (lambda url: trainer.recover(MODEL, past="3", store=url), "past is a whole number"),
+    ],
+)
+def test_arguments_of_the_wrong_type(shelf, call, message):
+    """One line that names the argument; nothing is written."""
+    with pytest.raises(ConfigError, match=message):
+        call(shelf.url)
+    assert shelf.history() == []
+
+
+def test_a_store_is_a_path_too(shelf, tmp_path):
+    """As everywhere in Python."""
+    with pytest.raises(NotPublished, match="is no store yet"):
+        trainer.versions(MODEL, store=tmp_path / "none")
+
+
+def test_recover_where_nothing_was_lost(shelf):
+    """Is refused, and writes nothing, until a person says they know better."""
+    with pytest.raises(ReleaseRefused, match="never had a release"):
+        trainer.recover(MODEL, past=5, version=1, store=shelf.url)
+    shelf.release(1)
+    with pytest.raises(
+        ReleaseRefused, match="nothing was lost: the log of flights@production ends with entry 1"
+    ):
+        trainer.recover(MODEL, past=3, store=shelf.url)
+    with pytest.raises(ConfigError, match="more than 10,000"):
+        trainer.recover(MODEL, past=20_000, anyway=True, store=shelf.url)
+    assert len(shelf.history()) == 1
+    assert trainer.recover(MODEL, past=3, anyway=True, store=shelf.url).number == 4
 
 
 @pytest.mark.parametrize(("name", "alias"), [("Flights", ALIAS), (MODEL, "latest"), (MODEL, "../x")])

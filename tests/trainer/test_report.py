@@ -85,7 +85,7 @@ def test_the_first_version_has_nothing_beside_it(capsys):
 
 def test_a_plan_report_is_shown(capsys):
     """One line."""
-    _report.print_outcome(outcome(plan_report="equal on 400 rows"))
+    _report.print_outcome(outcome(plan_report="plan: equal on 400 rows"))
     assert "plan: equal on 400 rows" in lines(capsys)
 
 

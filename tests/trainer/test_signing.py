@@ -35,14 +35,13 @@ from mlshared.store import Store, open_manifest, open_release, release_key
 from trainer import _collect
 from trainer._append import found_store
 from trainer._doctor import examine
-from trainer._estimators import NotStorable
 from trainer._log import read_log
 from trainer._seen import Seen
 from trainer._signing import Signing, find_signing, signing_key, without_secrets
 from trainer._writing import writing
 from trainer.cli import main
 from trainer.config import Config, find_config
-from trainer.errors import ReleaseRefused
+from trainer.errors import NotStorable, ReleaseRefused
 
 KEY, FILE = "TRAINER_SIGNING_KEY", "TRAINER_SIGNING_KEY_FILE"
 OURS, THEIRS = pair(), pair()
@@ -306,7 +305,8 @@ def test_an_unsigned_store_can_be_signed_from_now_on(url, fitted, monkeypatch, t
         client.model(MODEL).refresh()
     monkeypatch.setenv(KEY, OURS.pem.decode())
     assert trainer.hold(MODEL, store=url).prev.number == 1  # what is unsigned is in force, for trainers too
-    publish(fitted, url, release=ALIAS)
+    publish(fitted, url)
+    trainer.release(MODEL, 2, store=url)
     assert not Store(open_objects(url)).identity().signed
     with serve(url, tmp_path / "b", trusted_keys=[OURS.trusted()]) as client:
         client.model(MODEL).refresh()
