@@ -147,9 +147,9 @@ MUTANTS = [
     (
         "f24",
         "trainer/_append.py",
-        "store.trust = NO_KEYS",
-        "pass",
-        f"{SIGNING}an_unsigned_store_can_be_signed_from_now_on",
+        "    # Whether signatures are checked is decided by the keys here alone",
+        "    if not identity.signed:\n        store.trust = type(store.trust)()\n    # Whether",
+        f"{SIGNING}a_store_that_calls_itself_unsigned_is_checked_all_the_same",
     ),
     (
         "f24",
@@ -164,6 +164,20 @@ MUTANTS = [
         'if at.identity.signed and found.trust != "signed":',
         "if False:",
         f"{CARRY}a_pull_from_a_signed_store_is_checked",
+    ),
+    (
+        "f24",
+        "trainer/_carry.py",
+        "if signing.key is not None and not unsigned_source:",
+        "if False:",
+        f"{CARRY}a_copy_signs_nothing_unsigned",
+    ),
+    (
+        "f24",
+        "trainer/_carry.py",
+        "if at.identity.signed or at.store.signer is not None:",
+        "if at.identity.signed and at.store.signer is None:",
+        f"{CARRY}a_version_that_was_never_released",
     ),
     (
         "f24",
