@@ -181,6 +181,27 @@ MUTANTS = [
     ),
     (
         "f24",
+        "mlshared/_alias_log.py",
+        "if used_up or due or self._unfinished:",
+        "if False:",
+        "tests/mlshared/test_following.py::test_what_lies_beyond_what_was_planted_is_found",
+    ),
+    (
+        "f24",
+        "mlshared/_alias_log.py",
+        "            if number in self._passed:",
+        "            if False:",
+        "tests/mlshared/test_following.py::test_a_reader_that_starts_below_many_bad_ones",
+    ),
+    (
+        "f24",
+        "trainer/_log.py",
+        "return Log(store_id, model, alias, head, last_taken(numbers, start.number if start else 0), passed_over)",
+        "return Log(store_id, model, alias, head, max(numbers, default=0), passed_over)",
+        f"{HERE}f24_numbers_that_were_planted_far_up",
+    ),
+    (
+        "f24",
         "trainer/_keygen.py",
         "os.fchmod(descriptor, mode)",
         "pass",
@@ -203,8 +224,8 @@ MUTANTS = [
     (
         "f25",
         "mlshared/_alias_log.py",
-        "        self._accept_newest(store, [n for n in reversed(numbers) if n >= self._floor and n > known])",
-        "        self._floor = 1\n        self._accept_newest(store, list(reversed(numbers)))",
+        "        self._accept_newest(store, numbers)\n        if self.head is None:\n",
+        "        self._floor = 1\n        self._accept_newest(store, numbers)\n        if self.head is None:\n",
         f"{HERE}f25_a_log_that_was_cut_short_and_a_floor",
     ),
 ]

@@ -304,8 +304,9 @@ def call_unsigned(url):
     assert not Store(open_objects(url)).identity().signed
 
 
-def test_an_unsigned_store_can_be_signed_from_now_on(url, fitted, monkeypatch, tmp_path):
+def test_an_unsigned_store_can_be_signed_from_now_on(fitted, monkeypatch, tmp_path):
     """By a person who releases a version that was published with the key; nothing from before is vouched for."""
+    url = str(tmp_path / "models")  # where this host remembers the log, too
     publish(fitted, url)
     with serve(url, tmp_path / "a", trusted_keys=[OURS.trusted()]) as client, pytest.raises(SignatureError):
         client.model(MODEL).refresh()
