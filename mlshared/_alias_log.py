@@ -68,7 +68,7 @@ def _fresh_until(entry: Release) -> datetime | None:
         return None
     try:
         return entry.created_at + timedelta(seconds=entry.fresh_for_seconds)
-    except OverflowError:
+    except (OverflowError, ValueError):
         return None  # longer than calendars go
 
 
