@@ -59,7 +59,7 @@ def open_objects(url: str, options: Mapping[str, Any] | None = None) -> Objects:
     if protocol in {"", "file"}:
         _refuse_options(given, "a folder takes none")
         return LocalObjects(Path(path or "/").expanduser().absolute())
-    if "::" in url or "?" in url or "#" in url or "@" in path.split("/")[0]:
+    if "::" in url or "?" in url or "#" in url or "@" in path.split("/")[0] or "://" in protocol:
         raise ConfigError(
             "a store's URL has no '::', '?', '#' or user in it; credentials belong into storage_options"
         )

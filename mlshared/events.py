@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from mlshared._printable import printable
+
 logger = logging.getLogger("mlshared")
 
 
@@ -130,11 +132,14 @@ def log_event(event: Event) -> None:
                 what,
                 kept,
                 type(event.error).__name__,
-                event.error,
+                printable(str(event.error)),
             )
         case VersionQuarantined():
             logger.error(
-                "%s: version %d is set aside in this environment: %s", event.ref, event.version, event.reason
+                "%s: version %d is set aside in this environment: %s",
+                event.ref,
+                event.version,
+                printable(event.reason),
             )
         case ReleaseOverdue():
             goes_on = "it goes on answering" if event.serving else "nothing is answered until there is one"
@@ -146,6 +151,6 @@ def log_event(event: Event) -> None:
                 goes_on,
             )
         case StoreWarning():
-            logger.warning("%s: %s", event.ref, event.message)
+            logger.warning("%s: %s", event.ref, printable(event.message))
         case RefreshStopped():
             logger.log(logging.WARNING if event.going_on else logging.ERROR, "%s", event.reason)

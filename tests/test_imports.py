@@ -13,6 +13,7 @@ TOP = Path(__file__).parents[1]
 # A module imports only from the lines above its own. Where to put a new one: as far up as it can go.
 LAYERS = {
     "mlshared": """
+        _printable
         _features _looks _native _process _skops_types _status _trainer_entry errors events
         _breath _envelope _local _loop _poller _skops_audit _skops_content plan._file plan._step
         _artifact _disk _remote _selftest manifest plan._bagging plan._basic plan._ensemble

@@ -30,7 +30,13 @@ MUTANTS = [
         "",
         f"{KEYS}a_key_outside_its_scope",
     ),
-    ("f24", "mlshared/_keys.py", "or keyid in found:", ":", f"{KEYS}what_is_not_signed_by_us_is_refused"),
+    (
+        "f24",
+        "mlshared/_keys.py",
+        "            or keyid in found\n",
+        "",
+        f"{KEYS}what_is_not_signed_by_us_is_refused",
+    ),
     ("f24", "mlshared/_keys.py", "    if not keys:\n", "    if False:\n", f"{KEYS}an_unusable_key_is_named"),
     (
         "f24",

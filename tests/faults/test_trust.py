@@ -16,11 +16,21 @@ import signers
 from shelf import NAME
 
 import trainer
-from mlshared import Client, IntegrityError, ModelNotReady, NotPublished, SignatureError, StorageError, events
+from mlshared import (
+    Client,
+    EnvironmentMismatch,
+    IntegrityError,
+    ModelNotReady,
+    NotPublished,
+    SignatureError,
+    StorageError,
+    events,
+)
 from mlshared._fingerprint import fingerprint
 from mlshared._looks import VOID_AFTER_LOOKS
 from mlshared._objects import open_objects
-from mlshared.manifest import FORMAT, Features, Previous, Tombstone, to_bytes
+from mlshared._policy import check_estimator
+from mlshared.manifest import FORMAT, Artifact, Features, Previous, Tombstone, to_bytes
 from mlshared.settings import make_settings
 from mlshared.store import IDENTITY_KEY, Store, release_key, tombstone_key, version_key
 from trainer.errors import ReleaseRefused
@@ -352,6 +362,20 @@ def test_f24_a_tombstone_that_is_none(world):
     assert objects.create(tombstone_key(NAME, 3), to_bytes(made), timeout=5)
     with pytest.raises(ReleaseRefused, match="set aside"):
         world.release(3)
+
+
+@pytest.mark.parametrize(
+    "requires", [{"a\nERROR forged": "1"}, {"scikit-learn": "1\nERROR forged"}, {"": "1"}]
+)
+def test_what_a_store_says_begins_no_line_in_a_log(requires, caplog):
+    """Names from a manifest are names, and whatever an error quotes is escaped."""
+    estimator = Artifact(kind="skops", required=True, sha256="0" * 64, size=0, requires=requires)
+    with pytest.raises(EnvironmentMismatch) as caught:
+        check_estimator(estimator, trust="signed", allow_joblib=False)
+    assert "\n" not in str(caught.value)
+    events.log_event(events.RefreshFailed(NAME, IntegrityError("a\nERROR forged \x1b[2J"), None, None))
+    (record,) = caplog.records
+    assert not {"\n", "\x1b"} & set(record.getMessage())
 
 
 def test_nothing_that_a_manifest_names_is_imported(world, tmp_path, monkeypatch):

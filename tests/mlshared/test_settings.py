@@ -107,3 +107,11 @@ def test_any_text_in_any_variable_is_taken_or_refused(name, text):
         make_settings(from_environment({f"MLSHARED_{name.upper()}": text}))
     except ConfigError:
         return
+
+
+@pytest.mark.parametrize("url", ["https://user:hunter2@host/models", "s3://user:hunter2@bucket"])
+def test_a_store_with_credentials_in_it_is_refused(url):
+    """Settings are shown; storage_options are not."""
+    with pytest.raises(ConfigError, match="holds credentials") as caught:
+        make_settings({"store": url})
+    assert "hunter2" not in str(caught.value)
