@@ -12,9 +12,10 @@ and say something else, and once accepted it stands for its number. Nothing here
 import hashlib
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, TypeVar
 
 from mlshared._cache import CachedLog
 from mlshared._keys import NO_KEYS, Trust
@@ -30,10 +31,13 @@ from mlshared.errors import (
     StorageError,
     UnsupportedFormat,
 )
-from mlshared.manifest import Release, Stored
+from mlshared.manifest import Manifest, Release, Stored
 from mlshared.store import Store, open_release
 
 CONFIRM_SECONDS: Final = 600.0
+REMEMBERED: Final = 64  # entries on a host; each process lists them every second
+
+E = TypeVar("E", Release, Manifest)
 
 
 def accepts(head: Stored[Release] | None, entry: Release) -> bool:
@@ -70,6 +74,27 @@ def _fresh_until(entry: Release) -> datetime | None:
         return entry.created_at + timedelta(seconds=entry.fresh_for_seconds)
     except (OverflowError, ValueError):
         return None  # longer than calendars go
+
+
+def newest_remembered(
+    cached: CachedLog, known: int, read: Callable[[bytes, int], Stored[E]]
+) -> list[Stored[E]]:
+    """Return what this host remembers above ``known``, lowest first: as many as are of use, and that can be read.
+
+    Args:
+        cached: The host's memory.
+        known: The highest number that is known.
+        read: Opens one of a number; an ArtifactError passes it by.
+    """
+    found: list[Stored[E]] = []
+    for number in reversed(cached.numbers()):
+        if number <= known or len(found) > LOOK_AHEAD:
+            break
+        raw = cached.entry(number)
+        with suppress(ArtifactError):
+            if raw is not None:
+                found.append(read(raw, number))
+    return found[::-1]
 
 
 class AliasLog:
@@ -131,16 +156,7 @@ class AliasLog:
     def rescan(self) -> None:
         """Accept the entries that other processes of this host remembered."""
         known = self.head.entry.number if self.head else 0
-        for number in self._cached.numbers():
-            if number <= known:
-                continue
-            raw = self._cached.entry(number)
-            if raw is None:
-                continue
-            try:
-                stored = self._open(raw, number)
-            except ArtifactError:
-                continue
+        for stored in newest_remembered(self._cached, known, self._open):
             self._accept(stored)
 
     def look(self, store: Store) -> None:
@@ -161,6 +177,8 @@ class AliasLog:
         """Write accepted entries to the cache, oldest first."""
         for stored in self._unremembered:
             self._cached.remember(stored.entry.number, stored.raw)
+        if self._unremembered:
+            self._cached.forget_oldest(keep=REMEMBERED)
         self._unremembered.clear()
 
     def _ask_on(self, store: Store) -> bool:

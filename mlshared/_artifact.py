@@ -1,10 +1,10 @@
 """Verified bytes -> an estimator that may be used here, or the reason why not.
 
     load_estimator(data, "skops", trusted_types)
-      audit      names against our list and the consumer's; nothing imported yet
+      audit      the archive, and names against our list and the consumer's; nothing imported yet
       versions   fitted with another minor release of scikit-learn: refused
       load       by skops, told to trust our list and the consumer's, never what the file lists
-      content    trees and sparse matrices lead nowhere outside their arrays
+      content    nothing that compiled code trusts leads outside its arrays
     load_estimator(data, "joblib", unpickle=True)
       load       whatever code it holds runs: only for a signer who is trusted, and where the consumer says so
 
@@ -12,6 +12,8 @@ Whether the bytes are the ones a manifest names was decided before (`_cache`, `s
 are right is decided after (`_selftest`). No kind falls back to another.
 """
 
+import struct
+import zlib
 from collections.abc import Iterable
 from importlib import metadata
 from io import BytesIO
@@ -20,12 +22,19 @@ from types import ModuleType
 from typing import Any, Final
 from zipfile import BadZipFile
 
+import numpy as np
+
 from mlshared._skops_audit import audit
 from mlshared._skops_content import check_content
 from mlshared._skops_types import ALLOWED
 from mlshared.errors import EnvironmentMismatch, IntegrityError, UnsupportedFormat, UntrustedType
 
 ESTIMATOR_KINDS: Final = frozenset({"skops", "joblib"})
+# What foreign code raises over what is malformed. Not OSError and MemoryError: they may pass.
+MALFORMED: Final = (
+    *(ArithmeticError, AssertionError, AttributeError, BufferError, EOFError, LookupError, NameError),
+    *(RuntimeError, SyntaxError, TypeError, ValueError, BadZipFile, struct.error, zlib.error, np.ma.MAError),
+)
 _MEND: Final = "pip install 'mlshared[sklearn]'"
 
 
@@ -63,20 +72,15 @@ def load_estimator(
         estimator = skops_io.loads(data, trusted=extra)
     except (ImportError, Warning) as error:
         raise EnvironmentMismatch(f"the estimator cannot be loaded here: {error}; {_MEND}") from error
-    except (
-        BadZipFile,
-        TypeError,
-        ValueError,
-        LookupError,
-        AttributeError,
-        RecursionError,
-        EOFError,
-    ) as error:
+    except MALFORMED as error:
         untrusted = skops_refuses(data, trusted)
         if untrusted:
             raise UntrustedType(refusal(untrusted)) from error
         raise IntegrityError(f"the estimator cannot be loaded: {str(error)[:200]}") from error
-    check_content(estimator)
+    try:
+        check_content(estimator)
+    except MALFORMED as error:
+        raise IntegrityError(f"the estimator is malformed: {str(error)[:200]}") from error
     return estimator
 
 
@@ -89,7 +93,7 @@ def _unpickled(data: bytes, *, allowed: bool) -> Any:
         return joblib.load(BytesIO(data))
     except (ImportError, AttributeError) as error:
         raise EnvironmentMismatch(f"the estimator cannot be loaded here: {error}; {_MEND}") from error
-    except (UnpicklingError, ValueError, TypeError, LookupError, EOFError) as error:
+    except (UnpicklingError, *MALFORMED) as error:
         raise IntegrityError(f"the estimator cannot be loaded: {str(error)[:200]}") from error
 
 
@@ -101,7 +105,7 @@ def skops_refuses(data: bytes, trusted_types: Iterable[str] = ()) -> dict[str, s
     skops_io = import_skops()
     try:
         names = set(skops_io.get_untrusted_types(data=data))
-    except (BadZipFile, TypeError, ValueError, LookupError, AttributeError, RecursionError):
+    except MALFORMED:
         return {}
     return dict.fromkeys(sorted(names - ALLOWED - set(trusted_types)), "not on the allow-list")
 

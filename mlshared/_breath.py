@@ -58,11 +58,6 @@ def giving_way(
         _here.work = before
 
 
-def gives_way() -> bool:
-    """Return whether this thread is within `giving_way`."""
-    return _here.work is not None
-
-
 def breathe() -> None:
     """Let other threads run, if this one gives way and has not done so for a while."""
     work = _here.work

@@ -189,6 +189,12 @@ class Cache:
             json.dumps(document, default=str, separators=(",", ":")).encode(),
         )
 
+    def remove_status(self, store_id: str, pid: int) -> None:
+        """Take a process's status away: it serves nothing of this store any more."""
+        key = f"{_processes(store_id)}/{pid}.json"
+        self._folder.remove(key)
+        self._folder.forget(key)
+
     def statuses(self, store_id: str) -> list[dict[str, Any]]:
         """Return the last status of each living process, by process id; those of dead ones are removed."""
         folder = _processes(store_id)
@@ -201,8 +207,7 @@ class Cache:
             raw = self._folder.read(key, limit=MAX_ENTRY_BYTES)
             status = None if raw is None else _living_status(pid, raw)
             if status is None:
-                self._folder.remove(key)
-                self._folder.forget(key)
+                self.remove_status(store_id, pid)
             else:
                 found.append(status)
         return found
@@ -238,6 +243,13 @@ class CachedLog:
     def remember(self, number: int, raw: bytes) -> None:
         """Remember an entry; one that is remembered and whole stays as it is."""
         self._folder.record(f"{self._here}/{number:010d}.json", raw)
+
+    def forget_oldest(self, *, keep: int) -> None:
+        """Forget all entries but so many of the highest numbers."""
+        for number in self.numbers()[:-keep]:
+            key = f"{self._here}/{number:010d}.json"
+            self._folder.remove(key)
+            self._folder.forget(key)
 
     def version(self, number: int) -> bytes | None:
         """Return the manifest that was found under a version's number, or None."""

@@ -4,8 +4,9 @@
     weight(key)    what the deaths of the last hour weigh, all processes of the host together
 
 Nobody tells a process how another one died but its parent, and that is the web server. So most deaths are of unknown
-cause: three of them within an hour count. Two count where the system still knows the signal, and it is one that a
-crash sends. A death by another signal, in another run of the machine, or while it killed processes for lack of
+cause: three of them within an hour count, one after the other; loads that were under way at the same time may have
+ended by one kill, and weigh as one. Two count where the system still knows the signal, and it is one that a crash
+sends. A death by another signal, in another run of the machine, or while it killed processes for lack of
 memory counts for nothing: a version is not to blame for those.
 """
 
@@ -101,17 +102,22 @@ class Crashes:
             finally:
                 _open.pop((os.getpid(), mark), None)
                 self._folder.remove(mark)
+                self._folder.tidy(f"{self._place}/loading/{key}")
 
     def weight(self, key: str) -> int:
         """Return what the deaths of the last hour weigh; from `CONDEMNED` on, it is not to be loaded again."""
         loading, deaths = f"{self._place}/loading/{key}", f"{self._place}/deaths/{key}"
-        for name, file in self._folder.kept(loading).items():
+        # Oldest first, so that processes that find the same marks at once blame the same one of them.
+        marks = sorted(self._folder.kept(loading).items(), key=lambda each: (-each[1].age, each[0]))
+        for name, file in marks:
             mark, now = Mark.read(name), here()
             if mark is not None and self._is_gone(mark, now, f"{loading}/{name}", file.age):
                 weight = weigh(mark, now, death_signal(mark.pid, mark.started))
-                if weight:
+                if weight > 1 or (weight and not self._was_under_way(file.age, deaths)):
                     self._folder.touch(f"{deaths}/{name}.{weight}")
                 self._folder.remove(f"{loading}/{name}")
+        if marks:
+            self._folder.tidy(loading)
         total = 0
         for name, file in self._folder.kept(deaths).items():
             weighed = _WEIGHED.fullmatch(name)
@@ -120,6 +126,11 @@ class Crashes:
             else:
                 total += int(weighed[1])
         return total
+
+    def _was_under_way(self, age: float, deaths: str) -> bool:
+        """Return whether a load of that age had begun when the last death of unknown cause was found."""
+        found = self._folder.kept(deaths).items()
+        return any(age > death.age for name, death in found if name.endswith(".1"))
 
     def _is_gone(self, mark: Mark, now: Mark, key: str, age: float) -> bool:
         if mark.boot != now.boot:

@@ -135,19 +135,6 @@ def open_closed(closed: Closed) -> Opened:
     return Opened(strict_json(closed.body), closed.kind, closed.signed, closed.sha256)
 
 
-def open_envelope(data: bytes, kind: str) -> Opened:
-    """Return what the envelope holds, whoever signed it.
-
-    Args:
-        data: The stored bytes.
-        kind: The payload type expected at this place.
-
-    Raises:
-        IntegrityError: If it is no envelope, not of ``kind``, or not strict JSON.
-    """
-    return open_closed(unwrap(data, kind))
-
-
 def decode_base64(text: str, what: str) -> bytes:
     """Return the bytes in a base64 text, which is the only text that stands for them.
 

@@ -173,6 +173,12 @@ class Folder:
             with suppress(OSError):
                 (self._root / key).unlink()
 
+    def tidy(self, folder: str) -> None:
+        """Remove a folder from the disk, if it is empty."""
+        if self._root is not None:
+            with suppress(OSError):
+                (self._root / folder).rmdir()
+
     def forget(self, key: str) -> None:
         """Drop a file that is held in memory only."""
         self._memory.pop(key, None)

@@ -6,9 +6,10 @@
 The log of an alias is followed in `_alias_log`. Nothing here loads a model.
 """
 
+from contextlib import suppress
 from dataclasses import replace
 
-from mlshared._alias_log import AliasLog, target_of
+from mlshared._alias_log import REMEMBERED, AliasLog, newest_remembered, target_of
 from mlshared._cache import CachedLog
 from mlshared._keys import NO_KEYS, Trust
 from mlshared._looks import LOOK_AHEAD, Looks
@@ -56,18 +57,12 @@ class Versions:
     def rescan(self) -> None:
         """Take the manifests that other processes of this host have found."""
         known = self.head.entry.version if self.head else 0
-        if self._ref.version is not None:
-            found = [] if known else [(self._ref.version, self._cached.version(self._ref.version))]
-        else:
-            numbers = [number for number in self._cached.numbers() if number > known]
-            found = [(number, self._cached.entry(number)) for number in numbers]
-        for number, raw in found:
-            if raw is None:
-                continue
-            try:
-                self._take(self._open(raw, number))
-            except ArtifactError:
-                continue
+        if self._ref.version is None:
+            for stored in newest_remembered(self._cached, known, self._open):
+                self._take(stored)
+        elif not known and (raw := self._cached.version(self._ref.version)) is not None:
+            with suppress(ArtifactError):
+                self._take(self._open(raw, self._ref.version))
 
     def look(self, store: Store) -> None:
         """Ask for the pinned manifest if it is not known, or for the ones after the highest known."""
@@ -84,6 +79,8 @@ class Versions:
             self._cached.remember_version(stored.entry.version, stored.raw)
             if self._ref.latest:
                 self._cached.remember(stored.entry.version, stored.raw)
+        if self._unremembered and self._ref.latest:
+            self._cached.forget_oldest(keep=REMEMBERED)
         self._unremembered.clear()
 
     def _find(self, store: Store, number: int) -> None:

@@ -28,7 +28,6 @@ from mlshared._version import ModelVersion, RowFunction
 from mlshared.errors import (
     FeatureSkew,
     IntegrityError,
-    MlsharedError,
     StorageError,
     UnsupportedFormat,
 )
@@ -170,20 +169,41 @@ def _answers(version: ModelVersion) -> _selftest.Answer:
     return answer
 
 
-def fill_estimator(host: Host, version: ModelVersion) -> None:
-    """Load the estimator of a version with a plan; somebody `wants_estimator`.
+@dataclass(frozen=True, slots=True)
+class EstimatorBytes:
+    """The verified bytes of the estimator of a version with a plan, and its golden rows."""
+
+    kind: str
+    data: bytes
+    golden: bytes | None
+
+
+def fetch_estimator(host: Host, version: ModelVersion) -> EstimatorBytes:
+    """Return the bytes of the estimator of a version with a plan; somebody `wants_estimator`.
 
     Raises:
-        MlsharedError: If it cannot be loaded here; the plan goes on answering.
+        MlsharedError: If there is none for here, or it cannot be had.
+    """
+    manifest = version.manifest
+    artifact = next((a for a in manifest.artifacts if a.kind in _artifact.ESTIMATOR_KINDS), None)
+    if artifact is None:
+        raise UnsupportedFormat(f"{version.ref} has no estimator that this release can load")
+    check_estimator(artifact, trust=version.trust, allow_joblib=host.settings.allow_joblib)
+    data = _blob(host, manifest, artifact, cached_only=False)
+    golden = manifest.artifact("golden")
+    rows = None if golden is None else _blob(host, manifest, golden, cached_only=False)
+    return EstimatorBytes(artifact.kind, data, rows)
+
+
+def fill_estimator(host: Host, version: ModelVersion, fetched: EstimatorBytes) -> None:
+    """Load the estimator of a version with a plan.
+
+    Raises:
+        Exception: What its types raise, or that it answers otherwise than at publish; the plan goes on answering.
     """
     predictor = version.predictor
     assert isinstance(predictor, PlanPredictor)
-    try:
-        loaded = _loaded_estimator(host, version)
-    except (MlsharedError, OSError, MemoryError) as error:
-        predictor.lazy.settle(problem=error)
-        raise
-    predictor.lazy.settle(predictor=loaded)
+    predictor.lazy.settle(predictor=_loaded_estimator(host, version, fetched))
 
 
 def wants_estimator(version: ModelVersion) -> bool:
@@ -191,26 +211,20 @@ def wants_estimator(version: ModelVersion) -> bool:
     return isinstance(version.predictor, PlanPredictor) and version.predictor.lazy.wanted
 
 
-def refuse_estimator(version: ModelVersion, error: MlsharedError) -> None:
+def refuse_estimator(version: ModelVersion, error: Exception) -> None:
     """Tell those who asked for the estimator of a version with a plan that it will not be loaded."""
     if isinstance(version.predictor, PlanPredictor):
         version.predictor.lazy.settle(problem=error)
 
 
-def _loaded_estimator(host: Host, version: ModelVersion) -> EstimatorPredictor:
-    manifest = version.manifest
-    artifact = next((a for a in manifest.artifacts if a.kind in _artifact.ESTIMATOR_KINDS), None)
-    if artifact is None:
-        raise UnsupportedFormat(f"{version.ref} has no estimator that this release can load")
-    check_estimator(artifact, trust=version.trust, allow_joblib=host.settings.allow_joblib)
-    data = _blob(host, manifest, artifact, cached_only=False)
+def _loaded_estimator(host: Host, version: ModelVersion, fetched: EstimatorBytes) -> EstimatorPredictor:
     with host.gate:
-        predictor = _estimator_predictor(data, artifact.kind, version.schema, host.settings, version.trust)
-    golden = manifest.artifact("golden")
-    if golden is not None:
-        rows = _blob(host, manifest, golden, cached_only=False)
+        predictor = _estimator_predictor(
+            fetched.data, fetched.kind, version.schema, host.settings, version.trust
+        )
+    if fetched.golden is not None:
         _selftest.self_test(
-            lambda method, raw: predictor.rows(method, [version.checked(row) for row in raw]), rows
+            lambda method, raw: predictor.rows(method, [version.checked(row) for row in raw]), fetched.golden
         )
     return predictor
 
@@ -242,7 +256,10 @@ def _estimator_predictor(
 ) -> EstimatorPredictor:
     unpickle = settings.allow_joblib and trust == "signed"
     estimator = _artifact.load_estimator(data, kind, settings.trusted_types, unpickle=unpickle)
-    set_one_job(estimator)
+    try:
+        set_one_job(estimator)
+    except _artifact.MALFORMED as error:
+        raise IntegrityError(f"the estimator's parameters are malformed: {str(error)[:200]}") from error
     return EstimatorPredictor(estimator, schema)
 
 

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from mlshared import _load
 from mlshared._artifact import ESTIMATOR_KINDS
 from mlshared._crashes import CONDEMNED, Crashes
-from mlshared._load import Bundle, Host
+from mlshared._load import Bundle, EstimatorBytes, Host
 from mlshared._native import sleep
 from mlshared._target import Target
 from mlshared._version import ModelVersion, RowFunction
@@ -53,6 +53,7 @@ class Loader:
         self._model = model
         self._crashes = crashes
         self._bundle: Bundle | None = None
+        self._estimator: tuple[str, EstimatorBytes] | None = None
         self._waiting_since: float | None = None
 
     def fetch(self, target: Target) -> None:
@@ -97,19 +98,33 @@ class Loader:
         """Load the estimator of a version with a plan, for who has asked for it.
 
         Raises:
-            MlsharedError: If it cannot be loaded here; the plan goes on answering.
+            Exception: If it cannot be loaded here, for whatever reason; who waits for it is told, it is not tried
+                again in this process, and the plan goes on answering.
         """
-        key = f"{key}-estimator"
+        try:
+            self._fill(version, f"{key}-estimator")
+        except Exception as error:
+            self._estimator = None
+            _load.refuse_estimator(version, error)
+            raise
+
+    def _fill(self, version: ModelVersion, key: str) -> None:
         if self._crashes.weight(key) >= CONDEMNED:
-            error = ArtifactError(
+            raise ArtifactError(
                 f"processes of this host died while they loaded the estimator of {version.ref}"
             )
-            _load.refuse_estimator(version, error)
-            raise error
+        fetched = self._estimator
+        if fetched is None or fetched[0] != version.manifest_sha256:
+            # Neither a mark nor the host's slot waits for a network.
+            fetched = self._estimator = (
+                version.manifest_sha256,
+                _load.fetch_estimator(self._host, version),
+            )
         with self._host.cache.load_slot() as mine:
             if mine:
+                self._estimator = None
                 with self._crashes.loading(key):
-                    _load.fill_estimator(self._host, version)
+                    _load.fill_estimator(self._host, version, fetched[1])
 
     @contextmanager
     def _turn(self, manifest: Manifest, patience_seconds: float) -> Iterator[bool]:

@@ -26,21 +26,12 @@ from mlshared._remote import Remote, last_parts
 from mlshared.errors import ConfigError, StorageError
 from mlshared.store import Objects
 
+_CHUNK_BYTES: Final = 1 << 18
 _MEMORY_CREATES: Final = threading.Lock()  # makes look-then-write in the shared memory file system one step
-_CHUNK_BYTES: Final = 1 << 20
-_MAX_PUT_BYTES: Final = 5 * 1024**3  # what S3 takes in one request
 _OURS: Final = frozenset(
     {"asynchronous", "loop", "skip_instance_cache", "use_listings_cache", "cache_regions"}
 )
-_ATTEMPTS: Final = {"total_max_attempts": 2, "mode": "standard"}
 _READ_ONLY: Final = "is read only here; publish to a folder or to s3:// and mirror from there"
-# Credentials that may be better after a second look at the environment, the profile or the role.
-_STALE_CODES: Final = frozenset(
-    {"ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch", "TokenRefreshRequired"}
-)
-_NO_CREDENTIALS: Final = frozenset(
-    {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "TokenRetrievalError"}
-)
 
 
 def open_objects(url: str, options: Mapping[str, Any] | None = None) -> Objects:

@@ -14,7 +14,7 @@ from mlshared import _frames
 from mlshared._native import Flag
 from mlshared._schema import Schema, is_missing
 from mlshared._version import Predictor
-from mlshared.errors import ModelNotReady
+from mlshared.errors import ModelNotReady, raisable
 from mlshared.plan import Plan
 
 Row = dict[str, Any]
@@ -60,7 +60,7 @@ class LazyEstimator:
             self.want()
             self._settled.wait(seconds)
         if self.problem is not None:
-            raise self.problem
+            raise raisable(self.problem)
         if self.predictor is None:
             raise ModelNotReady(f"the estimator was not loaded within {seconds:g} s")
         return self.predictor

@@ -143,14 +143,16 @@ class Poller:
             if time.monotonic() >= deadline:
                 raise TimeoutError
             self.ensure()
+            if self.stopped and not self.running:  # it came too late for the thread's own farewell
+                self._cancel_jobs()
 
-    def stop(self) -> None:
-        """Stop the thread for good; wait for it at most a second."""
+    def stop(self, wait_seconds: float = JOIN_SECONDS) -> None:
+        """Stop the thread for good; wait for its end, but not for ever."""
         self.stopped = True
         self._wake.set()
         thread = self._thread
         if thread is not None and self._native_id != threading.get_native_id():
-            thread.join(JOIN_SECONDS)
+            thread.join(wait_seconds)
 
     def _run(self) -> None:
         self._native_id = threading.get_native_id()
@@ -165,7 +167,10 @@ class Poller:
                 self._run_jobs(time.monotonic() + wait)
         finally:
             self._native_id = 0  # the system gives numbers again
-            self._finish()
+            try:
+                self._finish()
+            except Exception:
+                logger.exception("the refresh thread could not close its storage")
             if self.stopped:
                 self._cancel_jobs()
 

@@ -3,9 +3,11 @@
     rescan   what other processes of this host have learnt        no request
     look     the next entry of the log                            one request, by one process of the host
     decide   which version to try, if any                         pure
-    fetch    its bytes, verified                                  before the host's other processes hear of it
+    fetch    its bytes, verified                                  still by that process, within the host's lock
+    tell     the host's other processes: the entry is remembered  only now, so that nobody fetches it twice
     load     and self-test                                        every process for itself
     swap     one assignment
+    fill     the estimator of a version with a plan               apart from the cycle, once somebody asks for it
 
 Whatever fails, the version in force stays; what failed is noted, told to the hook, and tried again later,
 or not at all where trying again cannot help.
@@ -35,10 +37,10 @@ from mlshared._verdicts import Verdicts, backoff
 from mlshared.errors import (
     ArtifactError,
     IntegrityError,
-    MlsharedError,
     ModelNotReady,
     NotPublished,
     StorageError,
+    raisable,
 )
 from mlshared.events import ReleaseOverdue, VersionLoaded, VersionQuarantined
 from mlshared.model import Model
@@ -131,8 +133,10 @@ class Refresher:
             self._version_error = None
         self._verdicts.forgive()
         self._cycle(now=True)
-        if self.last_error is not None:
-            raise self.last_error
+        if self._store_error is not None:
+            raise raisable(self._store_error, StorageError)
+        if self._version_error is not None:
+            raise raisable(self._version_error)
         if because := self._set_aside_because():
             raise ArtifactError(because)  # found by another process, or before a restart
 
@@ -242,7 +246,7 @@ class Refresher:
         if self._follower.problem is not None:
             self._notes.failed(self._follower.problem, None, self.model.loaded)
         self._notes.warn(self._follower.warning)
-        self._prefetch()
+        self._fetch_and_tell()
 
     def _look_seconds(self) -> float:
         if self.model.loaded is not None:
@@ -266,11 +270,11 @@ class Refresher:
             return
         asked = time.monotonic() - age
         self._confirmed = max(asked, self._confirmed or asked)
-        if self._failed_looks and asked > self._look_failed_at:
+        if not self._failed_looks or asked > self._look_failed_at:
             self._failed_looks, self._look_not_before = 0, 0.0
-            self._store_error = self._follower.problem
+            self._store_error = self._follower.problem  # none any more, if an entry behind it was found
 
-    def _prefetch(self) -> None:
+    def _fetch_and_tell(self) -> None:
         """Bring a new version's bytes to this host before its other processes hear of it."""
         for target in self._to_try()[:1]:
             try:
@@ -349,6 +353,6 @@ class Refresher:
                 self._loader.fill(
                     version, self._verdicts.key(Target(version.version, version.manifest_sha256))
                 )
-            except (MlsharedError, OSError, MemoryError) as error:
+            except Exception as error:  # noqa: BLE001 - code of an estimator's may raise anything
                 reason = f"{type(error).__name__}: {error}"
                 self._notes.warn(f"tables go on being answered by the plan of {version.ref}: {reason}")

@@ -15,7 +15,7 @@ the training column was of integers, so that large identifiers are not rounded.
 
 import re
 import reprlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from difflib import get_close_matches
@@ -166,6 +166,22 @@ class Schema:
         if len(x) != self._width:
             self.count_ignored(name for name in x if name not in self._by_name)
         return checked
+
+    def checker(self) -> Callable[[Any], dict[str, Any]]:
+        """Return a function that is `row`, only quicker for a dict of all fields and no other."""
+        quick, width, row = self._quick, self._width, self.row
+
+        def check(x: Any) -> dict[str, Any]:
+            if type(x) is dict and len(x) == width:
+                try:
+                    checked: dict[str, Any] = quick(x)
+                except ValidationError:
+                    return row(x)
+                if checked:
+                    return checked
+            return row(x)
+
+        return check
 
     def rows(self, x: Any) -> list[dict[str, Any]]:
         """Return checked rows; none for an empty list.

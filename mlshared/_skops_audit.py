@@ -2,22 +2,21 @@
 
     bytes -> audit() -> Audited(names, refused, versions)
 
-A skops file is a zip of arrays and one ``schema.json``: a tree of nodes, each with the name of a type or
-function and of the loader that will use it. skops audits names; here the pair is audited (see
+A skops file is a zip of arrays (`_skops_zip`) and one ``schema.json``: a tree of nodes, each with the name of
+a type or function and of the loader that will use it. skops audits names; here the pair is audited (see
 `_skops_types`), and the places where skops would call what a file names:
 
-- two nodes with one id must be of one kind, because skops takes the first for both;
+- two nodes with one id must be the same, because skops takes the first for both: the second would be used
+  unaudited, or a short one would stand for a long one, to be walked again at each place, or for ever;
 - a dict's key types are called with its keys, so they are on a list of their own;
 - a partial is of a listed function; bound methods, operators and back-references are refused.
 
 What skops trusts by default it decides itself, at load; `_artifact` asks it after this.
 """
 
-import io
 import json
-import zipfile
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,15 +27,21 @@ from mlshared._skops_types import (
     PARTIAL_OF,
     SKOPS_DEFAULTS,
 )
+from mlshared._skops_zip import Header, opened
 from mlshared.errors import EnvironmentMismatch, IntegrityError, UnsupportedFormat
 
 # The only one we write. Older ones choose older, laxer nodes in skops.
 PROTOCOL: Final = 2
 
-_MEMBER: Final = b"PK\x01\x02"  # begins each entry of a zip's directory
-_MOST_MEMBERS: Final = 200_000
+# Of JSON within JSON; skops itself gives up a little deeper.
+MOST_DEEP: Final = 600
+# What a decision tree makes room for before its arrays are looked at.
+_MOST_OUTPUTS: Final = 100_000
+_LARGEST_POOL: Final = 64
 
 _Node = dict[str, Any]
+_Headers = Mapping[str, Header]
+_INNER: Final = (dict, list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +72,13 @@ def audit(data: bytes, trusted_types: Collection[str] = ()) -> Audited:
         UnsupportedFormat: If its protocol is older than ours.
         EnvironmentMismatch: If its protocol is newer than ours.
     """
-    nodes = list(_nodes(_schema(data)))
-    _check_ids(nodes)
+    schema, headers = _opened(data)
+    nodes = _nodes(schema, headers)
     names, refused, versions = set(), {}, set()
     for node in nodes:
         name = _name(node)
         names.add(name)
-        why = _refusal(node, name, trusted_types)
+        why = _refusal(node, name, trusted_types, headers)
         if why:
             refused[name] = why
         version = _version(node)
@@ -82,16 +87,11 @@ def audit(data: bytes, trusted_types: Collection[str] = ()) -> Audited:
     return Audited(frozenset(names), refused, frozenset(versions))
 
 
-def _schema(data: bytes) -> _Node:
-    # Counted here, as zipfile would build an object of each; a few may be part of an array.
-    if data.count(_MEMBER) > _MOST_MEMBERS:
-        raise IntegrityError(f"not a skops file: more than {_MOST_MEMBERS:,} members")
+def _opened(data: bytes) -> tuple[_Node, _Headers]:
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as file:
-            if sum(member.file_size for member in file.infolist()) > len(data):
-                raise IntegrityError("unpacks to more than its own size; `trainer` writes no such file")
-            schema = json.loads(file.read("schema.json"))
-    except (zipfile.BadZipFile, KeyError, ValueError, RecursionError, NotImplementedError) as error:
+        raw, headers = opened(data)
+        schema = json.loads(raw)
+    except (ValueError, RecursionError) as error:
         raise IntegrityError(f"not a skops file: {str(error)[:120]}") from error
     if not isinstance(schema, dict) or not isinstance(schema.get("__loader__"), str):
         raise IntegrityError("not a skops file: schema.json holds no node")
@@ -104,20 +104,54 @@ def _schema(data: bytes) -> _Node:
         raise EnvironmentMismatch(
             f"skops protocol {protocol}, this release reads {PROTOCOL}: upgrade mlshared"
         )
-    return schema
+    return schema, headers
 
 
-def _nodes(schema: _Node) -> Iterator[_Node]:
-    """Yield every object that skops could take for a node, and maybe some that it would not."""
-    waiting: list[Any] = [schema]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, dict):
-            if isinstance(value.get("__loader__"), str):
-                yield value
-            waiting.extend(value.values())
-        elif isinstance(value, list):
-            waiting.extend(value)
+def _nodes(schema: _Node, headers: _Headers) -> list[_Node]:
+    """Return every object that skops could take for a node, and maybe some that it would not.
+
+    Raises:
+        IntegrityError: If two of them share an id and differ, or the schema is too deep.
+    """
+    values: list[Any] = [schema]
+    depths = [1]
+    for at, value in enumerate(values):  # grows while it is walked: outer before inner
+        inner = [each for _, each in _items(value) if type(each) in _INNER]
+        if inner and depths[at] >= MOST_DEEP:
+            raise IntegrityError("not a skops file: its schema is too deep")
+        values += inner
+        depths += [depths[at] + 1] * len(inner)
+    nodes = [each for each in values if isinstance(each, dict) and isinstance(each.get("__loader__"), str)]
+    _check_ids(nodes, _Contents(headers).of(values))
+    return nodes
+
+
+def _items(value: Any) -> Iterable[tuple[Any, Any]]:
+    return value.items() if isinstance(value, dict) else enumerate(value)
+
+
+class _Contents:
+    """Numbers what lists and dicts hold: equal numbers for what is equal but for ids and the names of members."""
+
+    def __init__(self, headers: _Headers) -> None:
+        self._headers = headers
+        self._numbers: dict[Any, int] = {}
+        self._known: dict[int, int] = {}
+
+    def of(self, values: list[Any]) -> dict[int, int]:
+        """Return the number of each of the values, which are listed outer before inner, by `id`."""
+        for value in reversed(values):
+            held = tuple(self._part(key, each) for key, each in _items(value) if key != "__id__")
+            self._known[id(value)] = self._numbers.setdefault((type(value), held), len(self._numbers))
+        return self._known
+
+    def _part(self, key: Any, value: Any) -> Any:
+        if type(value) in _INNER:
+            return key, None, self._known[id(value)]
+        if key == "file" and isinstance(value, str):
+            # One object's arrays are written anew, under another name, with each mention of it.
+            return key, None, self._headers.get(value, value.rpartition(".")[2])
+        return key, type(value), value
 
 
 def _name(node: _Node) -> str:
@@ -127,9 +161,9 @@ def _name(node: _Node) -> str:
     return f"{module}.{name}"
 
 
-def _check_ids(nodes: list[_Node]) -> None:
-    kinds: dict[Any, tuple[str, str]] = {}
-    counts: Counter[Any] = Counter()
+def _check_ids(nodes: list[_Node], contents: dict[int, int]) -> None:
+    first: dict[int, int] = {}
+    counts: Counter[int] = Counter()
     for node in nodes:
         key = node.get("__id__")
         if key is None:
@@ -137,28 +171,39 @@ def _check_ids(nodes: list[_Node]) -> None:
         if type(key) is not int:
             raise IntegrityError("not a skops file: a node's id is no number")
         counts[key] += 1
-        if kinds.setdefault(key, (node["__loader__"], _name(node))) != (node["__loader__"], _name(node)):
-            raise IntegrityError("two nodes of different kinds share an id")
+        if first.setdefault(key, contents[id(node)]) != contents[id(node)]:
+            raise IntegrityError("two nodes that share an id differ")
     for node in nodes:
         keys = node.get("key_types")
-        if node["__loader__"] == "DictNode" and isinstance(keys, dict) and counts[keys.get("__id__")] > 1:
+        if node["__loader__"] == "DictNode" and isinstance(keys, dict) and counts[keys.get("__id__", -1)] > 1:
             raise IntegrityError("a dict's key types share their id with something else")
 
 
-def _refusal(node: _Node, name: str, trusted_types: Collection[str]) -> str | None:
+def _refusal(node: _Node, name: str, trusted_types: Collection[str], headers: _Headers) -> str | None:
     loader = node["__loader__"]
     if loader == "DictNode" and not _plain_keys(node):
         return "a dict with keys other than text, numbers and booleans"
     if name in trusted_types and loader in CONSUMER_LOADERS:
         return None
     if name in LOADER_OF:
-        if LOADER_OF[name] != loader:
-            return f"listed for {LOADER_OF[name]}, used as {loader}"
-        return None if loader != "PartialNode" else _partial_refusal(node)
-    allowed = SKOPS_DEFAULTS.get(loader, ())
-    if any(name.startswith(entry) if entry.endswith(".") else name == entry for entry in allowed):
-        return None
-    return "not on the allow-list" if allowed or loader in CONSUMER_LOADERS else f"{loader} is not accepted"
+        listed = LOADER_OF[name] == loader
+        return _further(node, headers) if listed else f"listed for {LOADER_OF[name]}, used as {loader}"
+    if name in SKOPS_DEFAULTS.get(loader, ()):
+        return _further(node, headers)
+    known = loader in SKOPS_DEFAULTS or loader in CONSUMER_LOADERS
+    return "not on the allow-list" if known else f"{loader} is not accepted"
+
+
+def _further(node: _Node, headers: _Headers) -> str | None:
+    """Return why a listed name is refused all the same, for what it is made with."""
+    match node["__loader__"]:
+        case "PartialNode":
+            return _partial_refusal(node)
+        case "RandomGeneratorNode":
+            return _generator_refusal(node)
+        case "TreeNode":
+            return _tree_refusal(node, headers)
+    return None
 
 
 def _plain_keys(node: _Node) -> bool:
@@ -182,6 +227,45 @@ def _partial_refusal(node: _Node) -> str | None:
     ):
         return None
     return "a partial of a function that is not listed"
+
+
+def _tree_refusal(node: _Node, headers: _Headers) -> str | None:
+    """Return why a decision tree is refused that would be made wrongly.
+
+    While it is made it makes room for its outputs, reads so many numbers of classes, and takes the lengths of
+    its arrays for granted; `_skops_content` looks at what is in them.
+    """
+    try:
+        _columns, classes, outputs = node["__reduce__"]["args"]["content"]
+        held = node["content"]["content"]
+        arrays = [classes, held["nodes"], held["values"]]
+        plain = outputs["__loader__"] == "JsonNode" and {each["__loader__"] for each in arrays} == {
+            "NdArrayNode"
+        }
+        (dtype, counted), (_, (many,)), (_, (valued, per, _)) = (headers[each["file"]] for each in arrays)
+        number = int(outputs["content"])
+        if plain and dtype == "<i8" and counted == (number,) and (valued, per) == (many, number):
+            return None if 1 <= number <= _MOST_OUTPUTS else "a decision tree of too many outputs"
+    except (LookupError, TypeError, ValueError):
+        pass
+    return "a decision tree whose arrays do not fit its outputs"
+
+
+def _generator_refusal(node: _Node) -> str | None:
+    """Return why a random generator is refused that is not numpy's default one.
+
+    skops makes its seed of whatever the file says, and that may ask for any amount of memory.
+    """
+    try:
+        bits, seed = (node["content"][part]["content"] for part in ("bit_generator", "seed_seq"))
+        if (
+            bits["bit_generator"]["content"] == '"PCG64"'
+            and int(seed["pool_size"]["content"]) <= _LARGEST_POOL
+        ):
+            return None
+    except (LookupError, TypeError, ValueError):
+        pass
+    return "not as numpy.random.default_rng makes it"
 
 
 def _version(node: _Node) -> str | None:

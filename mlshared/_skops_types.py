@@ -1,8 +1,9 @@
-"""The exact names an estimator file may hold beyond what skops itself trusts, and why each is here.
+"""The exact names an estimator file may hold, how each may be used, and why those beyond skops' own are here.
 
 skops trusts by default: scikit-learn's public estimators, its loss and link objects, numpy and scipy ufuncs,
-numpy arrays, dtypes and random states, and Python's containers. Everything else is on this list or refused.
-A list that comes with an artifact counts for nothing; a consumer adds exact names with ``trusted_types``.
+numpy arrays, dtypes and random states, and Python's containers (`SKOPS_DEFAULTS`, `_skops_names`). Everything
+else is in `GROUPS` or refused. No entry is a prefix. A list that comes with an artifact counts for nothing; a
+consumer adds exact names with ``trusted_types``.
 
 In a skops file the *file* says how each name is used (its loader): as a type to fill, a function to refer
 to, a constructor to call. So a name here is good for one loader only: a function that may be referred to
@@ -11,6 +12,8 @@ cannot be called while loading.
 
 from dataclasses import dataclass
 from typing import Final
+
+from mlshared._skops_names import ESTIMATORS, LOSSES, SCALARS, UFUNCS
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,39 +212,26 @@ GROUPS: Final = (
 ALLOWED: Final = frozenset(name for group in GROUPS for name in group.names)
 LOADER_OF: Final = {name: group.loader for group in GROUPS for name in group.names}
 
-# Where skops decides exactly, this bounds what it may decide: a later skops that trusts more by default
-# does not make us trust more. A trailing dot is a prefix, anything else a full name.
+# Where skops decides, this bounds what it may decide: a later skops that trusts more by default does not make
+# us trust more.
 SKOPS_DEFAULTS: Final = {
-    "JsonNode": ("builtins.str",),
-    "DictNode": ("builtins.dict", "collections.OrderedDict"),
-    "DefaultDictNode": ("collections.defaultdict",),
-    "ListNode": ("builtins.list",),
-    "SetNode": ("builtins.set",),
-    "TupleNode": ("builtins.tuple",),
-    "SliceNode": ("builtins.slice",),
-    "BytesNode": ("builtins.bytes",),
-    "BytearrayNode": ("builtins.bytearray",),
-    "NdArrayNode": ("numpy.",),
-    "MaskedArrayNode": ("numpy.ma.MaskedArray",),
-    "RandomStateNode": ("numpy.random.mtrand.RandomState",),
-    "RandomGeneratorNode": ("numpy.random._generator.Generator",),
-    "FunctionNode": ("numpy.", "scipy.special."),
-    "TypeNode": (
-        *("builtins.bool", "builtins.float", "builtins.int", "builtins.str"),
-        *("builtins.list", "builtins.set", "builtins.tuple"),
-        "numpy.",
-    ),
-    "ObjectNode": ("sklearn.",),
-    "LossNode": (
-        *("sklearn._loss._loss.", "sklearn.linear_model._sgd_fast."),
-        # As scikit-learn 1.8 names the same: plain numbers. Beside a later one skops knows none of these names.
-        *_within(
-            "_loss",
-            "CyAbsoluteError CyExponentialLoss CyHalfBinomialLoss CyHalfGammaLoss CyHalfMultinomialLoss "
-            "CyHalfPoissonLoss CyHalfSquaredError CyHalfTweedieLoss CyHalfTweedieLossIdentity CyHuberLoss "
-            "CyPinballLoss",
-        ),
-    ),
+    "JsonNode": frozenset({"builtins.str"}),
+    "DictNode": frozenset({"builtins.dict", "collections.OrderedDict"}),
+    "DefaultDictNode": frozenset({"collections.defaultdict"}),
+    "ListNode": frozenset({"builtins.list"}),
+    "SetNode": frozenset({"builtins.set"}),
+    "TupleNode": frozenset({"builtins.tuple"}),
+    "SliceNode": frozenset({"builtins.slice"}),
+    "BytesNode": frozenset({"builtins.bytes"}),
+    "BytearrayNode": frozenset({"builtins.bytearray"}),
+    "NdArrayNode": SCALARS | {"numpy.ndarray"},
+    "MaskedArrayNode": frozenset({"numpy.ma.MaskedArray"}),
+    "RandomStateNode": frozenset({"numpy.random.mtrand.RandomState"}),
+    "RandomGeneratorNode": frozenset({"numpy.random._generator.Generator"}),  # of HistGradientBoosting
+    "FunctionNode": UFUNCS,
+    "TypeNode": SCALARS | frozenset(_within("builtins", "bool float int str list set tuple")),
+    "ObjectNode": ESTIMATORS,
+    "LossNode": LOSSES,
 }
 
 # How a name the consumer trusts may be used.

@@ -4,7 +4,9 @@ Only a verdict that would come out the same again is kept on disk:
 
     a self-test that disagrees, whole bytes that make no sense      at once
     other bytes than were named, as they came from the store        at the third look, a poll apart each
-    processes that died while they loaded it                        three within an hour, see `_crashes`
+
+Nobody knows of what a process died while it loaded one. So a version is suspected only for as long as the deaths
+weigh enough (`_crashes`): for an hour, over restarts, too.
 
 Everything else (the store, the disk, memory, time, trust, libraries) is tried again, later and later, with full
 jitter.
@@ -27,6 +29,7 @@ DETERMINISTIC: Final = (IntegrityError, SelfTestFailed)
 CONDEMNED_AFTER_LOOKS: Final = 3
 FIRST_BACKOFF_SECONDS: Final = 2.0
 LONGEST_BACKOFF_SECONDS: Final = 300.0
+DEADLY: Final = "processes of this host died while they loaded it; tried again an hour after the last death"
 
 
 def backoff(failures: int, longest: float = LONGEST_BACKOFF_SECONDS) -> float:
@@ -67,6 +70,7 @@ class Verdicts:
         self._retry_at: dict[str, float] = {}
         self._failures: dict[str, int] = {}
         self._looks: dict[str, tuple[int, float]] = {}
+        self._suspected: set[str] = set()
 
     def set_aside(self, targets: Iterable[Target]) -> set[str]:
         """Return the manifest hashes among ``targets`` that are not to be tried now."""
@@ -76,8 +80,8 @@ class Verdicts:
             if kept and (reason := kept.get(self.key(target))) is not None:
                 self.quarantined[target.version] = reason
             elif self._log.crashes.weight(self.key(target)) >= CONDEMNED:
-                self._condemn(target, "processes of this host died while they loaded it")
-            elif self._retry_at.get(target.manifest_sha256, 0.0) <= self._clock():
+                self._suspect(target)
+            elif self._is_due(target):
                 continue
             aside.add(target.manifest_sha256)
         return aside
@@ -108,6 +112,19 @@ class Verdicts:
     def key(self, target: Target) -> str:
         """Return the name of a version in this environment; fit for a file's name."""
         return hashlib.sha256(f"{target.manifest_sha256} {self._fingerprint()}".encode()).hexdigest()
+
+    def _suspect(self, target: Target) -> None:
+        if target.manifest_sha256 not in self._suspected:
+            self._suspected.add(target.manifest_sha256)
+            self.quarantined[target.version] = DEADLY
+            self._tell(target.version, DEADLY)
+
+    def _is_due(self, target: Target) -> bool:
+        """Return whether it may be tried, as nothing on this host speaks against it; not any more, maybe."""
+        if target.manifest_sha256 in self._suspected:
+            self._suspected.remove(target.manifest_sha256)
+            self.quarantined.pop(target.version, None)
+        return self._retry_at.get(target.manifest_sha256, 0.0) <= self._clock()
 
     def _condemn(self, target: Target, reason: str) -> None:
         self.quarantined[target.version] = reason

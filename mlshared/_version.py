@@ -154,7 +154,7 @@ def _asker(
     method: str, manifest: Manifest, schema: Schema, predictor: Predictor, features: RowFunction | None
 ) -> Callable[[Any], Any]:
     """Return the function that answers one method; it knows nothing of the version, which so has no cycle."""
-    check, one, name = schema.row, predictor.one(method), naming(method, manifest)
+    check, one, name = schema.checker(), predictor.one(method), naming(method, manifest)
 
     def ask(x: Any) -> Any:
         if type(x) is dict and features is None:

@@ -16,19 +16,26 @@ from collections import deque
 from dataclasses import asdict, replace
 from typing import Final
 
-from mlshared._cache import open_cache
+from mlshared._cache import Cache, open_cache
+from mlshared._identity import identify, trust_in
 from mlshared._keys import Trust
 from mlshared._load import Host
 from mlshared._native import Flag, may_starve
 from mlshared._objects import open_objects
-from mlshared._poller import Gate, Poller, Stopped
+from mlshared._poller import JOIN_SECONDS, Gate, Poller, Stopped
 from mlshared._ref import Ref
 from mlshared._refresh import Refresher
 from mlshared._status import Status
 from mlshared._verdicts import backoff
 from mlshared._version import ModelVersion
-from mlshared.errors import ConfigError, MlsharedError, ModelNotReady, NotPublished, StorageError
-from mlshared.events import Hook, RefreshStopped, guarded
+from mlshared.errors import (
+    ConfigError,
+    MlsharedError,
+    ModelNotReady,
+    StorageError,
+    raisable,
+)
+from mlshared.events import Hook, RefreshFailed, RefreshStopped, guarded
 from mlshared.model import Model
 from mlshared.settings import Settings
 from mlshared.store import Store
@@ -38,7 +45,6 @@ DUE_SECONDS: Final = 10.0
 NUDGE_SECONDS: Final = 2.0
 REQUEST_WAIT_SECONDS: Final = 5.0
 STATUS_SECONDS: Final = 10.0
-OPEN_SECONDS: Final = 4.0  # less than a request waits, so that it can be told what failed
 LONGEST_OPEN_BACKOFF_SECONDS: Final = 30.0
 
 DIED: Final = "the refresh thread had died: nothing was refreshed until now, and a new one goes on"
@@ -106,10 +112,12 @@ class Followed:
         return replace(status, state=state, last_error=status.last_error or NOT_REFRESHED)
 
     def _status(self) -> Status:
-        if self.refresher is not None:
-            return self.refresher.status()
-        error = None if self.error is None else f"{type(self.error).__name__}: {self.error}"
-        version = self.model.loaded
+        refresher, raised, version = self.refresher, self.error, self.model.loaded
+        error = None if raised is None else f"{type(raised).__name__}: {raised}"
+        if refresher is not None:
+            status = refresher.status()
+            bad = "failed" if version is None else "stale"
+            return status if error is None else replace(status, state=bad, last_error=error)
         if version is not None:
             state = "serving" if error is None else "stale"
         else:
@@ -134,11 +142,12 @@ class Followed:
     def _not_ready(self) -> MlsharedError:
         if self._worker.stopped:
             return ModelNotReady(f"{self.ref} was not loaded before its client was closed")
-        if isinstance(self.error, ConfigError):
-            return self.error
-        if self.refresher is not None:
-            return self.refresher.not_ready()
-        reason = f"{type(self.error).__name__}: {self.error}" if self.error else "still opening the store"
+        refresher, error = self.refresher, self.error
+        if isinstance(error, ConfigError):
+            return raisable(error)
+        if refresher is not None and error is None:
+            return refresher.not_ready()
+        reason = f"{type(error).__name__}: {error}" if error else "still opening the store"
         return ModelNotReady(f"{self.ref} has no version that can serve yet: {reason}")
 
 
@@ -156,11 +165,12 @@ class Worker:
         self._hook = guarded(hook)
         self._followed: dict[str, Followed] = {}
         self._poller = Poller(self._tick, self._close, name="mlshared-refresh")
+        self._cache: Cache | None = None
         self._host: Host | None = None
         self._store_id: str | None = None
         self._trust = Trust(signed_store=True)  # until it is known, nothing is accepted
         self._open_not_before = 0.0
-        self._open_error: MlsharedError | None = None
+        self._open_error: Exception | None = None
         self._failed_opens = 0
         self._written = 0.0
         self._starved = False
@@ -215,9 +225,9 @@ class Worker:
         except Stopped as error:
             raise MlsharedError(f"{followed.ref} cannot be refreshed: its client was closed") from error
 
-    def stop(self) -> None:
+    def stop(self, wait_seconds: float = JOIN_SECONDS) -> None:
         """Stop refreshing; loaded versions go on answering."""
-        self._poller.stop()
+        self._poller.stop(wait_seconds)
 
     # All below runs on the thread.
 
@@ -237,7 +247,12 @@ class Worker:
             return
         try:
             self._refresher(followed).tick()
+            followed.error = None
         except MlsharedError as error:
+            if repr(error) != repr(followed.error):
+                version = followed.model.loaded
+                serving = version.version if version else None
+                self._hook(RefreshFailed(str(followed.ref), error, None, serving))
             followed.error = error
         except Exception as error:  # one model's trouble must not keep the thread from the others
             if repr(error) != repr(followed.error):
@@ -252,6 +267,7 @@ class Worker:
         self._open_not_before = 0.0
         try:
             self._refresher(followed).refresh()
+            followed.error = None
         finally:
             self._attempted(followed)
 
@@ -276,25 +292,35 @@ class Worker:
         return followed.refresher
 
     def _open(self) -> tuple[Host, str]:
-        """Return the host and the store's identity; asks for it once for all models, less and less often."""
+        """Return the host and the store's identity; tried once for all models, less and less often."""
+        if self._host is not None and self._store_id is not None:
+            return self._host, self._store_id
+        if time.monotonic() < self._open_not_before and self._open_error is not None:
+            raise self._open_error.with_traceback(None)  # each raise adds its frames
+        try:
+            opened = self._try_to_open()
+        except Exception as error:
+            self._failed_opens, self._open_error = self._failed_opens + 1, error
+            longest = min(self.settings.poll_interval or math.inf, LONGEST_OPEN_BACKOFF_SECONDS)
+            self._open_not_before = time.monotonic() + backoff(self._failed_opens, longest)
+            raise
+        self._failed_opens, self._open_error = 0, None
+        return opened
+
+    def _try_to_open(self) -> tuple[Host, str]:
         settings = self.settings
+        if self._cache is None:
+            self._cache = open_cache(settings.cache_dir, max_bytes=settings.cache_bytes)
         if self._host is None:
             assert settings.store is not None
-            cache = open_cache(settings.cache_dir, max_bytes=settings.cache_bytes)
             with self.gate:
                 objects = open_objects(settings.store, settings.storage_options)
-            self._host = Host(settings, Store(objects), cache, self._hook, self.gate, wake=self._poller.wake)
+            self._host = Host(
+                settings, Store(objects), self._cache, self._hook, self.gate, wake=self._poller.wake
+            )
         if self._store_id is None:
-            if time.monotonic() < self._open_not_before and self._open_error is not None:
-                raise self._open_error
-            try:
-                store_id = _identify(self._host)
-                self._trust, self._store_id = _trust(self._host, store_id), store_id
-            except MlsharedError as error:
-                self._failed_opens, self._open_error = self._failed_opens + 1, error
-                longest = min(settings.poll_interval or math.inf, LONGEST_OPEN_BACKOFF_SECONDS)
-                self._open_not_before = time.monotonic() + backoff(self._failed_opens, longest)
-                raise
+            store_id = identify(self._host)
+            self._trust, self._store_id = trust_in(self._host, store_id), store_id
         self._host.store.trust = self._trust  # of a storage opened again, too
         return self._host, self._store_id
 
@@ -315,41 +341,7 @@ class Worker:
         for followed in list(self._followed.values()):
             followed.refresher = None
         if host is not None:
+            if self._store_id is not None:
+                host.cache.remove_status(self._store_id, os.getpid())
+                self._serving = {}
             host.close()
-
-
-def _trust(host: Host, store_id: str) -> Trust:
-    """Return whose signatures count; without keys, nobody's in a store that says it is signed."""
-    settings = host.settings
-    if settings.trusted_keys:
-        with host.gate:  # libraries are imported
-            return Trust(settings.trusted_keys)
-    return Trust(signed_store=not settings.allow_unsigned and _is_signed(host, store_id))
-
-
-def _is_signed(host: Host, store_id: str) -> bool:
-    known = host.cache.store_is_signed(store_id)
-    if known is not None:
-        return known
-    host.store.allow(OPEN_SECONDS)
-    identity = host.store.identity()
-    if identity is None or identity.id != store_id:
-        return False  # a mirror of the entries alone; whose they are is checked with each
-    host.cache.remember_store_is_signed(store_id, signed=identity.signed)
-    return identity.signed
-
-
-def _identify(host: Host) -> str:
-    """Return the store's id: as told, as remembered for its URL, or as it says itself, then remembered."""
-    settings = host.settings
-    assert settings.store is not None
-    known = settings.store_id or host.cache.store_id(settings.store)
-    if known is not None:
-        return known
-    host.store.allow(OPEN_SECONDS)
-    identity = host.store.identity()
-    if identity is None:
-        raise NotPublished(f"nothing has been published to {settings.store} yet")
-    host.cache.remember_store_is_signed(identity.id, signed=identity.signed)
-    host.cache.remember_store_id(settings.store, identity.id)
-    return identity.id

@@ -9,13 +9,14 @@ and comes here, where everything that does not survive such a thing is made anew
 import atexit
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final, Self
 
 from mlshared._crashes import withdraw
-from mlshared._poller import Gate
+from mlshared._poller import JOIN_SECONDS, Gate
 from mlshared._ref import Ref, parse_ref
 from mlshared._status import Status
 from mlshared._version import RowFunction
@@ -87,10 +88,14 @@ class Client:
 
     def close(self) -> None:
         """Stop refreshing and let go of the storage; loaded versions go on answering."""
+        self.stop(JOIN_SECONDS)
+
+    def stop(self, wait_seconds: float) -> None:
+        """Do the same, and wait at most so long for its end."""
         self._closed = True
         worker = self._workers.get(os.getpid())
         if worker is not None:
-            worker.stop()
+            worker.stop(wait_seconds)
 
     def keeper(self, model: Model) -> Followed:
         """Return what keeps ``model`` fresh in this process.
@@ -102,9 +107,11 @@ class Client:
         if worker is None:
             unhooked = self._pid != os.getpid()
             if unhooked:
-                self._pid = os.getpid()
                 _forget_locks()
                 self._lock = threading.Lock()
+                self._pid = (
+                    os.getpid()
+                )  # last: another thread that finds it takes the locks for this process's
             worker = self._start_worker()
             if unhooked:
                 worker.say(UNHOOKED)
@@ -247,8 +254,12 @@ def _track(client: Client) -> None:
 
 
 def _stop_all() -> None:
-    for client in list(_clients):
-        client.close()
+    clients = list(_clients)
+    for client in clients:
+        client.stop(0.0)
+    deadline = time.monotonic() + JOIN_SECONDS
+    for client in clients:
+        client.stop(max(0.0, deadline - time.monotonic()))  # waited for all together
     withdraw()
 
 

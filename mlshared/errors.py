@@ -79,6 +79,20 @@ class ModelNotReady(MlsharedError):  # noqa: N818 - a documented name
     """No version could be loaded yet; the message lists what was tried."""
 
 
+def raisable(error: Exception, kind: type[MlsharedError] = ArtifactError) -> MlsharedError:
+    """Return an error that was kept, to be raised, maybe not for the first time.
+
+    Args:
+        error: One of this package's is raised as it is, without the frames of the last time.
+        kind: What any other is raised as.
+    """
+    if isinstance(error, MlsharedError):
+        return error.with_traceback(None)  # each raise adds its frames
+    ours = kind(f"{type(error).__name__}: {error}")
+    ours.__cause__ = error
+    return ours
+
+
 class InputProblem(TypedDict):
     """One thing wrong with an input: the field and what to do about it."""
 

@@ -51,7 +51,10 @@ class RefreshFailed:
 
 @dataclass(frozen=True, slots=True)
 class VersionQuarantined:
-    """A version failed in a way that trying again cannot mend; it is not tried again in this environment."""
+    """A version failed in a way that trying again cannot mend; it is not tried again in this environment.
+
+    If processes of this host died while they loaded it, it is tried again an hour after the last death.
+    """
 
     ref: str
     version: int

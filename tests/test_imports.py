@@ -14,12 +14,14 @@ TOP = Path(__file__).parents[1]
 LAYERS = {
     "mlshared": """
         _printable
-        _features _looks _native _process _skops_types _status _trainer_entry errors events
-        _breath _envelope _local _loop _poller _skops_audit _skops_content plan._file plan._step
-        _artifact _disk _remote _selftest manifest plan._bagging plan._basic plan._ensemble
+        _features _looks _native _process _skops_names _status _trainer_entry errors events
+        _breath _envelope _local _loop _poller _skops_require _skops_types _skops_zip plan._file plan._step
+        _disk _remote _selftest _skops_audit _skops_shapes _skops_trees manifest plan._bagging plan._basic
+        plan._ensemble
         plan._expand plan._forest plan._labels plan._models plan._normal plan._points
         plan._row_scores plan._row_steps plan._targets plan._text plan._trees
-        _keys
+        _keys _skops_content
+        _artifact
         _answers _bucket _folder _policy _ref _schema plan._counts plan._elementwise plan._neighbours store
         _crashes _frames _objects _target plan._ops settings
         _cache
@@ -35,7 +37,7 @@ LAYERS = {
         _version
         _planned model
         _load _notices _replaced
-        _house _loader _notes
+        _house _identity _loader _notes
         _refresh
         _worker
         client
@@ -51,10 +53,10 @@ LAYERS = {
         converters._ensembles converters._forests converters._layers converters._lightgbm
         converters._selection converters._several converters._wrappers converters._xgboost
         recipe
-        _fit _renewal config converters._adaboost converters._bagging
+        _fit config converters._adaboost converters._bagging
         _evaluate _scaffold _signing converters.__init__
         _keygen _look _plan _read_back _writing
-        _collect _doctor _history _recover _release
+        _collect _doctor _history _recover _release _renewal
         _publish
         _carry _retrain
         _verify

@@ -19,8 +19,10 @@ from typing import Any, Final
 
 from mlshared._envelope import MAX_ENTRY_BYTES
 from mlshared._keys import NO_KEYS
+from mlshared._load import SLOWEST_BYTES_PER_SECOND
 from mlshared._objects import open_objects
 from mlshared._ref import Ref, parse_ref
+from mlshared._version import RowFunction
 from mlshared.errors import (
     ArtifactError,
     ConfigError,
@@ -44,15 +46,14 @@ from mlshared.store import (
 from ._append import found_store
 from ._log import Log, next_entry, read_log
 from ._publish import Draft, Published, first_release, upload
-from ._read_back import RowFunction, read_back
+from ._read_back import read_back
 from ._release import release as release_by_person
 from ._seen import seen_from
 from ._signing import Signing, find_signing
+from ._writing import BUDGET_SECONDS
 from .config import choose_options, choose_store, find_config
 from .errors import ReleaseRefused
 
-BUDGET_SECONDS: Final = 60.0
-SLOWEST_BYTES_PER_SECOND: Final = 1e6
 LOOK_BACK: Final = 200
 
 

@@ -1,12 +1,13 @@
 """Collecting what nobody needs any more: the only deleter, and of blobs alone.
 
-    gather   blobs first, then versions, tombstones, logs
+    gather   blobs first, then logs, versions, tombstones
     decide   pure: which versions get a tombstone now, and whose blobs go
     act      write tombstones; delete the blobs of versions that have had theirs for a day and still are not needed
 
 Kept are the newest versions, what the last releases of every alias put in force or named to fall back to, pins, and
 everything younger than a week by the store's own time. Manifests and logs stay for ever. Blobs that no manifest
-names, such as a killed publish leaves, go when all of that publish are older than a week.
+names, such as a killed publish leaves, go when all of that publish are older than a week; not while a manifest is
+missing, as they may be its own.
 
 A day passes between tombstone and deletion so that whoever was about to release the version has either done it,
 and the version is needed again, or looks again and finds the tombstone (`_writing`).
@@ -20,11 +21,11 @@ from typing import Any, Final
 
 from mlshared.errors import ArtifactError, ConfigError, NotPublished, SignatureError
 from mlshared.manifest import FORMAT, Manifest, Stored, Tombstone, to_bytes
-from mlshared.store import blob_key, open_release, tombstone_key, version_key
+from mlshared.store import blob_key, tombstone_key, version_key
 
 from ._append import append, nonce
 from ._clock import store_time
-from ._log import check_names, read_log
+from ._log import check_names, read_log, whoever_signed_it
 from ._lost import aliases_known, check_log
 from ._writing import BUDGET_SECONDS, Writing, writing
 from .errors import ReleaseRefused
@@ -167,21 +168,28 @@ def collect_model(
     # Blobs before versions: a publish that begins meanwhile is not looked at, one that ends meanwhile is named.
     publishes = to.store.publishes(model)
     now = (clock or _store_time)(to, model)
+    # Logs before versions: whatever a log names by now has its manifest by then, or lost it.
+    try:
+        in_use, problem = _in_use(to, model), ""
+    except (ReleaseRefused, ArtifactError) as error:
+        in_use, problem = set(), str(error)
     manifests, unread = _manifests(to, model)
     named = {stored.entry.publish_id for stored in manifests.values()}
+    have = {n: stored for n, stored in manifests.items() if stored.entry.publish_id in publishes}
+    gone = tuple(sorted(manifests.keys() - have.keys()))
+    if problem:
+        return Collected(model, tuple(sorted(have)), gone=gone, problem=problem)
+    unread |= in_use - manifests.keys()
+    unnamed = [publish_id for publish_id in publishes if publish_id not in named]
+    if unnamed:  # else it does not matter: a store that was pulled begins with any number
+        unread |= _left_out({*manifests, *unread})
     abandoned: tuple[str, ...] = ()
     objects = 0
     if not unread:
-        abandoned = tuple(p for p in publishes if p not in named and _is_old(to, model, p, now))
+        abandoned = tuple(p for p in unnamed if _is_old(to, model, p, now))
     for publish_id in abandoned:
         objects += _delete(to, model, publish_id, dry_run=dry_run)
-    have = {n: stored for n, stored in manifests.items() if stored.entry.publish_id in publishes}
-    gone = tuple(sorted(manifests.keys() - have.keys()))
-    try:
-        in_use = _in_use(to, model) | set(pins) | set(unread)
-    except (ReleaseRefused, ArtifactError) as error:
-        kept = tuple(sorted(have))
-        return Collected(model, kept, gone=gone, abandoned=abandoned, objects=objects, problem=str(error))
+    in_use |= {*pins, *unread}
     facts = Facts(now, _written(to, model, have), {*gone, *unread}, _tombstones(to, model, have), in_use)
     decision = decide(facts, keep=keep)
     if not dry_run:
@@ -198,13 +206,14 @@ def collect_model(
         gone=gone,
         abandoned=abandoned,
         objects=objects,
-        problem=f"manifest {unread[0]} cannot be read; nothing unnamed was deleted" if unread else "",
+        problem=_unreadable(model, unread) if unread else "",
     )
 
 
-def _manifests(to: Writing, model: str) -> tuple[dict[int, Stored[Manifest]], list[int]]:
+def _manifests(to: Writing, model: str) -> tuple[dict[int, Stored[Manifest]], set[int]]:
     """Return every manifest, and the numbers of those that cannot be read."""
-    found, unread = {}, []
+    found: dict[int, Stored[Manifest]] = {}
+    unread: set[int] = set()
     for version in to.store.versions(model):
         to.store.allow(BUDGET_SECONDS)
         try:
@@ -212,10 +221,25 @@ def _manifests(to: Writing, model: str) -> tuple[dict[int, Stored[Manifest]], li
         except ArtifactError:
             stored = None
         if stored is None:
-            unread.append(version)
+            unread.add(version)
         else:
             found[version] = stored
     return found, unread
+
+
+def _left_out(numbers: Collection[int]) -> set[int]:
+    """Return the first number that is left out: they are given out one after the other, so it was lost."""
+    for number, there in enumerate(sorted(numbers), 1):
+        if number != there:
+            return {number}
+    return set()
+
+
+def _unreadable(model: str, unread: Collection[int]) -> str:
+    return (
+        f"the manifest of {model}@{min(unread)} is missing or cannot be read, so blobs that no manifest names stay; "
+        "put it back from a backup"
+    )
 
 
 def _in_use(to: Writing, model: str) -> set[int]:
@@ -235,43 +259,28 @@ def _named_by(to: Writing, model: str, alias: str) -> set[int]:
     log = read_log(to.store, to.store_id, model, alias)
     check_log(to.store, log, to.seen)
     if log.obscured or log.head is None:
-        raise ReleaseRefused(
-            f"entry {log.highest} of {model}@{alias} is not valid, so its versions stay; look at it, then release"
-        )
+        raise ReleaseRefused(f"{log.obscured_by}, then release; until then its versions stay")
     named: set[int] = set()
     in_force: list[int] = []
     for number in range(log.head.entry.number, 0, -1):
         to.store.allow(BUDGET_SECONDS)
+        trusted = True
         try:
             stored = to.store.release(to.store_id, model, alias, number)
-        except SignatureError:
-            named |= _named_by_whoever(to, model, alias, number)
-            continue
+        except SignatureError:  # some app may trust that key
+            stored, trusted = whoever_signed_it(to.store, to.store_id, model, alias, number), False
         except ArtifactError:
             continue
         if stored is None:
             continue
         entry = stored.entry
         # Holds, renewals and recoveries repeat the version in force: together they are one release.
-        if in_force[-1:] != [entry.version]:
+        if trusted and in_force[-1:] != [entry.version]:
             in_force.append(entry.version)
         if len(in_force) > KEEP_RELEASES:
             break
         named |= {entry.version} | ({entry.fallback.version} if entry.fallback else set())
     return named
-
-
-def _named_by_whoever(to: Writing, model: str, alias: str, number: int) -> set[int]:
-    """Return the versions that an entry names whose key is not trusted here: some app may trust it."""
-    raw = to.store.release_bytes(model, alias, number)
-    try:
-        stored = None if raw is None else open_release(raw, to.store_id, model, alias, number)
-    except ArtifactError:
-        return set()
-    if stored is None:
-        return set()
-    entry = stored.entry
-    return {entry.version} | ({entry.fallback.version} if entry.fallback else set())
 
 
 def _written(to: Writing, model: str, versions: Iterable[int]) -> dict[int, float]:

@@ -20,7 +20,7 @@ FAILED: Final = 1
 USAGE: Final = 2
 NOT_RELEASED: Final = 3
 TRY_AGAIN: Final = 75
-_WORST_FIRST: Final = (FAILED, TRY_AGAIN, NOT_RELEASED, 0)
+_WORST_FIRST: Final = (FAILED, USAGE, TRY_AGAIN, NOT_RELEASED, 0)
 
 StoreOption = Annotated[
     str | None, typer.Option("--store", help="URL or folder; else MLSHARED_STORE, else trainer.toml.")
@@ -51,7 +51,7 @@ def exit_code(result: Outcome | MlsharedError) -> int:
 
 
 def worst(codes: Iterable[int]) -> int:
-    """Return the exit code of several models: the worst of 1 > 75 > 3 > 0."""
+    """Return the exit code of several models: the worst of 1 > 2 > 75 > 3 > 0."""
     return min(codes, key=_WORST_FIRST.index, default=0)
 
 

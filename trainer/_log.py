@@ -61,6 +61,25 @@ class Log:
         """Whether an invalid entry stands above the head: somebody ought to look before a machine goes on."""
         return self.highest > (self.head.entry.number if self.head else 0)
 
+    @property
+    def ends(self) -> int:
+        """The number of the last entry, whoever signed it; 0 if there is none: one by a key of before is not lost."""
+        numbers = (
+            self.head.entry.number if self.head else 0,
+            self.passed_over.number if self.passed_over else 0,
+        )
+        return max(numbers)
+
+    @property
+    def obscured_by(self) -> str:
+        """What stands above the head, and what to do about it, for people."""
+        if self.passed_over is not None and self.passed_over.number == self.highest:
+            return (
+                f"entry {self.highest} of {self.model}@{self.alias} is signed by no key that is trusted here: if it is "
+                "yours, add that key to trusted_keys"
+            )
+        return f"entry {self.highest} of {self.model}@{self.alias} is not valid; look at it"
+
 
 def read_log(store: Store, store_id: str, model: str, alias: str) -> Log:
     """Return the log's state: one LIST, and a GET or two.
@@ -84,10 +103,8 @@ def read_log(store: Store, store_id: str, model: str, alias: str) -> Log:
             if not stored.entry.rootless:
                 break
     last = _FARTHEST if head is None else last_taken(numbers, head.entry.number)
-    theirs = (
-        _whoever_signed_it(store, store_id, model, alias, number) for number in doubtful if number <= last
-    )
-    passed_over = next((each for each in theirs if each is not None), None)
+    theirs = ((n, whoever_signed_it(store, store_id, model, alias, n)) for n in doubtful if n <= last)
+    passed_over = next((Previous(number=n, sha256=each.sha256) for n, each in theirs if each), None)
     start = passed_over or (head.entry if head else None)
     return Log(store_id, model, alias, head, last_taken(numbers, start.number if start else 0), passed_over)
 
@@ -218,10 +235,12 @@ def _valid(store: Store, store_id: str, model: str, alias: str, number: int) -> 
     return stored if raw is not None and hashlib.sha256(raw).hexdigest() == prev.sha256 else None
 
 
-def _whoever_signed_it(store: Store, store_id: str, model: str, alias: str, number: int) -> Previous | None:
+def whoever_signed_it(
+    store: Store, store_id: str, model: str, alias: str, number: int
+) -> Stored[Release] | None:
+    """Return an entry whoever signed it, or None if there is none or it is none: some app may trust that key."""
     raw = store.release_bytes(model, alias, number)
     try:
-        stored = None if raw is None else open_release(raw, store_id, model, alias, number)
+        return None if raw is None else open_release(raw, store_id, model, alias, number)
     except ArtifactError:
         return None
-    return None if stored is None else Previous(number=number, sha256=stored.sha256)

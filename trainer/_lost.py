@@ -23,8 +23,7 @@ def check_log(store: Store, log: Log, seen: Seen) -> None:
     Raises:
         LogLost: Nothing may be written to it but by `recover`.
     """
-    last = log.head.entry if log.head else log.passed_over  # others' entries are no loss
-    ends, had = last.number if last else 0, known(store, log, seen)
+    ends, had = log.ends, known(store, log, seen)
     if ends < had:
         where = f"ends with entry {ends}" if ends else "has no valid entry"
         raise LogLost(

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
 from .checks import Check
 
 Step = Literal["load", "fit", "evaluate", "judge", "publish", "read back", "release"]
-STEPS: Final[tuple[Step, ...]] = ("load", "fit", "evaluate", "judge", "publish", "read back", "release")
 
 # Called with the step that begins, and a few words on it, such as the number of rows.
 OnStep = Callable[[Step, str], None]

@@ -16,8 +16,10 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 from mlshared._estimator import EstimatorPredictor
+from mlshared._load import SLOWEST_BYTES_PER_SECOND
 from mlshared._objects import open_objects
 from mlshared._schema import Schema
+from mlshared._version import RowFunction
 from mlshared.errors import ArtifactError, ConfigError
 from mlshared.manifest import (
     FORMAT,
@@ -31,6 +33,7 @@ from mlshared.manifest import (
 from mlshared.store import Store, blob_key, open_manifest, version_key
 
 from ._append import append, found_store, nonce
+from ._collect import GRACE_SECONDS as COLLECTION_GRACE_SECONDS
 from ._estimators import NotStorable, describe_estimator, dump_estimator, dump_joblib, environment
 from ._fields import fields_from_schema, infer_fields
 from ._golden import golden_rows, make_golden
@@ -38,19 +41,17 @@ from ._log import check_names, last_taken
 from ._lost import heads
 from ._plan import plan_for
 from ._raw_fields import raw_fields
-from ._read_back import RowFunction, read_back
+from ._read_back import read_back
 from ._release import release as release_by_person
 from ._release import release_first
 from ._seen import Seen, seen_from
 from ._signing import find_signing
+from ._writing import BUDGET_SECONDS
 from .config import choose_options, choose_store, find_config
 from .errors import LogLost, ReleaseRefused
 from .recipe import describe_features
 
-COLLECTION_GRACE_SECONDS: Final = 7 * 24 * 3600.0
-BUDGET_SECONDS: Final = 60.0
 ALIAS: Final = "production"
-SLOWEST_BYTES_PER_SECOND: Final = 1e6
 
 LABELLING: Final = frozenset({"classifier", "clusterer", "outlier_detector"})
 

@@ -8,12 +8,12 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from mlshared import Client
 from mlshared.__main__ import EXIT_STORE
 from mlshared._artifact import ESTIMATOR_KINDS
+from mlshared._version import RowFunction
 from mlshared.errors import ArtifactError, StorageError
 from mlshared.manifest import Manifest
 from mlshared.settings import ENVIRONMENT_PREFIX
@@ -21,8 +21,6 @@ from mlshared.settings import ENVIRONMENT_PREFIX
 from ._signing import NOT_SIGNING, Signing, without_secrets
 
 READ_BACK_SECONDS: Final = 300.0
-
-RowFunction = Callable[[dict[str, Any]], Mapping[str, Any]]
 
 
 class ReadBackFailed(ArtifactError):  # noqa: N818 - says what it is

@@ -296,6 +296,8 @@ def _by_person(
         to.store.allow(BUDGET_SECONDS)
         log = read_log(to.store, to.store_id, name, alias)
         check_log(to.store, log, to.seen)
+        if kind == "hold":
+            target = None  # of what is in force by then: of what was before, it would undo the release that slipped in
         # Chosen once, by what the person saw: a release that slips in must not turn a rollback around.
         target = target or choose(log)
         if kind == "rollback" and log.head is not None:
@@ -312,6 +314,8 @@ def _by_person(
 
 
 def _in_force(log: Log) -> Release:
+    if log.head is None and log.passed_over is not None:
+        raise ReleaseRefused(f"{log.obscured_by}, or release a version first")
     if log.head is None:
         raise ReleaseRefused(
             f"{log.model}@{log.alias} has no release; release a version first, or, if it had one and its log "
@@ -333,9 +337,7 @@ def _stop(log: Log, candidate: Manifest, checks: tuple[Check, ...]) -> str | Non
     """Return why an automatic release must not go on, or None."""
     head = log.head.entry if log.head else None
     if log.obscured:
-        return (
-            f"entry {log.highest} of {log.model}@{log.alias} is not valid; look at it, then release by hand"
-        )
+        return f"{log.obscured_by}, then release by hand"
     if head is not None and head.hold:
         return f"on hold since entry {head.number} ({head.reason or head.kind}); release by hand to end it"
     if head is not None and candidate.version in head.withdrawn:

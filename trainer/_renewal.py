@@ -2,26 +2,25 @@
 
 Apps count an alias as overdue when its newest entry is older than the ``fresh_for_seconds`` it promised. A retrain
 that releases nothing has looked all the same, and says so here. It changes nothing else, so a hold does not
-stop it; an entry it cannot judge does.
+stop it; an entry it cannot judge, or a log that was lost, does.
 """
 
 from datetime import UTC, datetime
 
 from mlshared.manifest import Previous, Release
-from mlshared.store import Store, release_key
 
-from ._append import append, nonce
+from ._append import nonce
 from ._log import Log, read_log
+from ._lost import check_log
+from ._writing import Writing, append_entry
+from .errors import LogLost
 
 
-def renew(
-    store: Store, store_id: str, model: str, alias: str, *, fresh_for_seconds: float | None, reason: str
-) -> bool:
+def renew(to: Writing, model: str, alias: str, *, fresh_for_seconds: float | None, reason: str) -> bool:
     """Write a renewal, if there is a promise to keep; return whether it was written.
 
     Args:
-        store: Where.
-        store_id: Its identity.
+        to: Where.
         model: The model.
         alias: The alias.
         fresh_for_seconds: The promise from here on; None: the one in force, if any.
@@ -30,13 +29,16 @@ def renew(
     Raises:
         OutcomeUnknown: If the store stopped answering while writing.
     """
-    log = read_log(store, store_id, model, alias)
+    log = read_log(to.store, to.store_id, model, alias)
     entry = renewal(log, fresh_for_seconds=fresh_for_seconds, reason=reason)
     if entry is None:
         return False
-    what = f"number {entry.number} of {model}@{alias}"
+    try:
+        check_log(to.store, log, to.seen)
+    except LogLost:
+        return False  # its number was given out already; whoever asked for the retrain is told why nothing was released
     # Losing the race is as good: somebody else has just written an entry.
-    return append(store, release_key(model, alias, entry.number), store.seal(entry), what)
+    return append_entry(to, entry)
 
 
 def renewal(log: Log, *, fresh_for_seconds: float | None, reason: str) -> Release | None:

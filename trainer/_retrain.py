@@ -10,7 +10,7 @@ from typing import Any
 
 from mlshared import Client
 from mlshared._objects import open_objects
-from mlshared.errors import ArtifactError, IntegrityError, ModelNotReady
+from mlshared.errors import ConfigError, IntegrityError, MlsharedError
 from mlshared.manifest import Manifest, Release, Stored, Training
 from mlshared.store import Store
 
@@ -27,7 +27,7 @@ from ._release import release_automatically
 from ._renewal import renew
 from ._seen import Seen, seen_from
 from ._signing import Signing, client_settings, find_signing
-from ._writing import BUDGET_SECONDS
+from ._writing import BUDGET_SECONDS, Writing
 from .checks import Check, Comparison, compatibility, judge
 from .config import choose_options, choose_store, find_config
 from .recipe import Recipe
@@ -160,7 +160,8 @@ class _Run:
         self._held.check()
         self._store.allow(BUDGET_SECONDS)
         name, promise = self._recipe.name, self._recipe.fresh_for_seconds
-        renew(self._store, self._store_id, name, self._alias, fresh_for_seconds=promise, reason=reason[:500])
+        to = Writing(self._store, self._store_id, self._seen)
+        renew(to, name, self._alias, fresh_for_seconds=promise, reason=reason[:500])
 
     def _draft(self, estimator: Any, prepared: Prepared, scores: dict[str, float], seconds: float) -> Draft:
         recipe = self._recipe
@@ -221,7 +222,11 @@ class _Run:
         ref = f"{champion.model}@{champion.version}"
         try:
             fitted = self._loaded(ref)
-        except (ArtifactError, ModelNotReady) as error:  # not ready: set aside here at an earlier try
+        except ConfigError:
+            raise  # this trainer's own, whatever is in force
+        except (
+            MlsharedError
+        ) as error:  # a blob that is missing, too: it must not stop every retrain from now on
             return cannot_compare(ref, f"{ref} cannot be loaded here: {error}")
         return compare(self._recipe, estimator, Champion(ref, fitted, champion.training.split), prepared)
 

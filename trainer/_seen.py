@@ -10,9 +10,7 @@ remembered.
 """
 
 import hashlib
-import os
 import re
-import secrets
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +18,7 @@ from typing import Any, Final
 
 import platformdirs
 
-from mlshared._disk import make_folders
+from mlshared._disk import write_file
 from mlshared.errors import ArtifactError
 from mlshared.manifest import Release, Stored
 from mlshared.settings import from_environment
@@ -72,9 +70,9 @@ class Seen:
             numbers = self._numbers(entry.store, entry.model, entry.alias)
             if entry.number in numbers:
                 return
-            folder = self._folder(entry.store, entry.model, entry.alias)
-            make_folders(self._root(), folder)
-            _write_whole(folder / _name(entry.number), stored.raw)
+            root, folder = self._root(), self._folder(entry.store, entry.model, entry.alias)
+            key = str(folder.relative_to(root) / _name(entry.number))
+            write_file(root, key, stored.raw, exclusive=False)
             for number in numbers:
                 if number < entry.number:
                     (folder / _name(number)).unlink(missing_ok=True)
@@ -119,12 +117,3 @@ def _cache_folder() -> Path:
 
 def _name(number: int) -> str:
     return f"{number:010d}.json"
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{os.getpid()}-{secrets.token_hex(8)}")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -12,12 +12,13 @@ from typing import Any
 from mlshared._keys import NO_KEYS
 from mlshared._ref import parse_ref
 from mlshared._skops_audit import audit
+from mlshared._version import RowFunction
 from mlshared.errors import ArtifactError, SignatureError
 from mlshared.manifest import Manifest, Trusted
 from mlshared.plan import load_plan
 
 from ._carry import Found, Source, find, read_blob, refuse_unchecked, source
-from ._read_back import RowFunction, read_back
+from ._read_back import read_back
 from ._signing import NOT_SIGNING, Signing
 from .checks import Check
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from mlshared._objects import open_objects
-from mlshared.errors import NotPublished
+from mlshared.errors import ArtifactError, NotPublished, StorageError
 from mlshared.manifest import Manifest, Release, Stored, parse
 from mlshared.store import Store, release_key
 
-from ._append import append, open_identity
+from ._append import OutcomeUnknown, append, open_identity
 from ._log import Log, check_names, next_entry, read_log
 from ._seen import NOTHING_SEEN, Seen, seen_from
 from ._signing import find_signing
@@ -76,17 +76,21 @@ def put_in_force(to: Writing, log: Log, entry: Release) -> bool:
     """Write the entry that follows ``log``; return whether that number was won.
 
     Raises:
-        ReleaseRefused: If its version is to be collected: nothing was written, or it was taken back.
+        ReleaseRefused: If its version is to be collected: nothing was written, or it was taken back, or, as the
+            message says, there was nothing to go back to.
+        OutcomeUnknown: If the store stopped answering while writing, or after it.
     """
     _refuse_tombstoned(to, log, entry)
     if not append_entry(to, entry):
         return False
     try:
-        # Whoever slept between that look and the write may have slept while its blobs were deleted.
-        _refuse_tombstoned(to, log, entry)
-    except ReleaseRefused:
-        _take_back(to, log, entry)
-        raise
+        _look_again(to, log, entry)
+    except StorageError as error:
+        raise OutcomeUnknown(
+            f"number {entry.number} of {entry.model}@{entry.alias} was written and put version {entry.version} in "
+            "force; then the store stopped answering, so that it could not be seen whether that version is to be "
+            f"collected: look with `trainer doctor` ({error})"
+        ) from error
     return True
 
 
@@ -103,6 +107,16 @@ def append_entry(to: Writing, entry: Release) -> bool:
     return won
 
 
+def _look_again(to: Writing, log: Log, entry: Release) -> None:
+    """Take an entry back whose version was set aside: whoever slept before writing may have slept for days."""
+    to.store.allow(BUDGET_SECONDS)
+    try:
+        _refuse_tombstoned(to, log, entry)
+    except ReleaseRefused:
+        _take_back(to, log, entry)
+        raise
+
+
 def _refuse_tombstoned(to: Writing, log: Log, entry: Release) -> None:
     if log.head is not None and log.head.entry.version == entry.version:
         return  # in force: no collector takes it
@@ -114,20 +128,39 @@ def _refuse_tombstoned(to: Writing, log: Log, entry: Release) -> None:
 
 
 def _take_back(to: Writing, log: Log, entry: Release) -> None:
-    """Put the version before in force again, unless somebody else has put another one there meanwhile."""
-    if log.head is None:
-        return  # nothing ever was in force
-    before, name = log.head.entry, entry.model
-    target = to.store.manifest(to.store_id, name, before.version)
-    if target is None or target.sha256 != before.manifest_sha256:
-        return
+    """Put the version before in force again, unless somebody else has put another one there meanwhile.
+
+    Raises:
+        ReleaseRefused: If the version stays in force.
+    """
+    before, target = log.head, _before(to, log)
     for _ in range(ATTEMPTS):
-        now = read_log(to.store, to.store_id, name, entry.alias)
+        if before is None or target is None:
+            break  # nothing to go back to
+        to.store.allow(BUDGET_SECONDS)
+        now = read_log(to.store, to.store_id, entry.model, entry.alias)
         if now.head is None or now.head.entry.version != entry.version:
             return
-        reason, by = f"version {entry.version} is to be collected", entry.by
+        reason, by, hold = f"version {entry.version} is to be collected", entry.by, before.entry.hold
         back = next_entry(
-            now, target, kind="rollback", by=by, hold=before.hold, reason=reason, left=(entry.version,)
+            now, target, kind="rollback", by=by, hold=hold, reason=reason, left=(entry.version,)
         )
         if append_entry(to, back):
             return
+    raise ReleaseRefused(
+        f"{entry.model}@{entry.version} was set aside by `trainer gc` while number {entry.number} of "
+        f"{entry.model}@{entry.alias} put it in force, where it is: its blobs are collected, or will be; release "
+        "another version, or publish it again"
+    )
+
+
+def _before(to: Writing, log: Log) -> Stored[Manifest] | None:
+    """Return the version that was in force, or None if nothing was or its bytes are others now."""
+    if log.head is None:
+        return None
+    head = log.head.entry
+    try:
+        target = to.store.manifest(to.store_id, head.model, head.version)
+    except ArtifactError:
+        return None
+    return target if target is not None and target.sha256 == head.manifest_sha256 else None

@@ -8,12 +8,13 @@ read that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from mlshared._features import source_sha256
+from mlshared._version import RowFunction
 from mlshared.errors import ConfigError
 from mlshared.manifest import Features, check_model_name
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Metric = str | Callable[[Any, Any, Any], float]
-RowFunction = Callable[[dict[str, Any]], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)

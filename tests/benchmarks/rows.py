@@ -118,7 +118,7 @@ def answers_of(pipeline, frame, rows):
         raise SystemExit(1)
     print(f"  plan file {len(data) / 1e6:.1f} MB")
     schema, plan = Schema(fields, kind, categories), load_plan(data)
-    check, one = schema.row, plan.one("predict_proba")
+    check, one = schema.checker(), plan.one("predict_proba")
 
     class About:
         classes, targets = tuple(pipeline.classes_.tolist()), None

@@ -172,6 +172,20 @@ MUTANTS = [
     (
         "f28",
         "mlshared/_crashes.py",
+        "(weight and not self._was_under_way(file.age, deaths))",
+        "weight",
+        f"{UNITS}test_crashes.py::test_loads_that_one_kill_ended_weigh_as_one",
+    ),
+    (
+        "f28",
+        "mlshared/_verdicts.py",
+        "            self._suspected.remove(target.manifest_sha256)\n",
+        "            return False\n",
+        f"{UNITS}test_verdicts.py::test_deaths_are_held_against_it_for_an_hour_only",
+    ),
+    (
+        "f28",
+        "mlshared/_crashes.py",
         "abs(file.age) > REMEMBER_SECONDS",
         "False",
         f"{UNITS}test_crashes.py::test_each_death_counts_once_and_expires",

@@ -96,14 +96,14 @@ MUTANTS = [
     ),
     (
         "f24",
-        "mlshared/_worker.py",
+        "mlshared/_identity.py",
         "signed_store=not settings.allow_unsigned and _is_signed(host, store_id)",
         "signed_store=False",
         f"{HERE}f24_a_signed_store_and_no_keys",
     ),
     (
         "f24",
-        "mlshared/_worker.py",
+        "mlshared/_identity.py",
         "known = host.cache.store_is_signed(store_id)",
         "known = None",
         f"{HERE}f24_a_signed_store_that_says_it_is_not",

@@ -318,13 +318,13 @@ def dying(url, folder, signals, *, buried):
     ids=["three unknown deaths", "two crashes", "three that nobody can tell from crashes"],
 )
 def test_f27_a_version_that_kills_who_loads_it(deadly_models, tmp_path, signals, buried):
-    """The next process does not load it, nor does any later one here; the fallback serves; another deploy tries."""
+    """For an hour no process here loads it, whenever it starts; the fallback serves; another deploy tries."""
     first, second, other = dying(deadly_models, tmp_path / "cache", signals, buried=buried)
     version, state, quarantined, events = first
     assert (version, state) == (1, "stale")
     assert "died while they loaded it" in quarantined["4"]
     assert events == ["VersionQuarantined", "VersionLoaded"]
-    assert second == [1, "stale", quarantined, ["VersionLoaded"]]
+    assert second == [1, "stale", quarantined, events]  # each says so, as it is no verdict for good
     assert other[:3] == [4, "serving", {}]
 
 

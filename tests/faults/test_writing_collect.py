@@ -20,13 +20,14 @@ from mlshared.errors import ConfigError, NotPublished, StorageError
 from mlshared.manifest import FORMAT, Artifact, Tombstone, to_bytes
 from mlshared.store import Store, blob_key, tombstone_key, version_key
 from trainer import _collect, _publish, _writing
+from trainer._append import OutcomeUnknown
 from trainer._collect import GRACE_SECONDS, KEEP_RELEASES, WAIT_SECONDS, Facts, collect_model, decide
 from trainer._publish import Draft, upload
 from trainer._release import release_automatically
 from trainer._seen import NOTHING_SEEN
 from trainer._writing import Writing
 from trainer.checks import Check
-from trainer.cli import main
+from trainer.cli import exit_code, main
 from trainer.errors import ReleaseRefused
 
 DAY = 24 * 3600.0
@@ -213,6 +214,38 @@ def test_f39_where_it_cannot_be_told_everything_stays(what):
         assert memory.objects.names(f"{MODEL}/tombstones", timeout=1) == []
 
 
+@pytest.mark.parametrize("version", [3, 4, 6])
+def test_f39_blobs_stay_where_their_manifest_was_lost(memory, version):
+    """Of the version in force, of one that nobody released, of the newest: a backup brings the manifest back."""
+    memory.release(6, alias="staging")
+    entry = memory.store.manifest(STORE_ID, MODEL, version).entry
+    memory.objects.delete(version_key(MODEL, version), timeout=1)
+    done = memory.later(8).collect(keep=1)
+    assert done.abandoned == ()
+    assert f"the manifest of flights@{version} is missing" in done.problem
+    assert memory.store.blobs(MODEL, entry.publish_id)
+
+
+def test_f39_a_store_that_begins_with_any_number_is_in_order(memory):
+    """As one that was pulled does: no blob in it is without its manifest."""
+    key = version_key(MODEL, 4)
+    memory.to.store.allow(60)
+    blobs = blob_key(MODEL, memory.store.manifest(STORE_ID, MODEL, 4).entry.publish_id, "")
+    for name in memory.objects.names(blobs.rstrip("/"), timeout=1):
+        memory.objects.delete(blobs + name, timeout=1)
+    memory.objects.delete(key, timeout=1)
+    assert memory.later(8).collect(keep=1).problem == ""
+
+
+def test_f39_blobs_that_no_manifest_names_stay_where_a_log_was_lost(memory):
+    """What lost the log may have lost a manifest too."""
+    memory.objects.create(f"{MODEL}/blobs/{'a' * 32}/{'b' * 64}", b"", timeout=1)
+    memory.objects.create(f"{MODEL}/releases/{ALIAS}/0000000004.json", b"{}", timeout=1)
+    done = memory.later(8).collect()
+    assert (bool(done.problem), done.abandoned, done.objects) == (True, (), 0)
+    assert memory.store.blobs(MODEL, "a" * 32)
+
+
 def test_f39_blobs_of_a_publish_given_up_go_after_a_week(memory):
     """When all of them are that old; those of a publish under way stay."""
     old, half = "a" * 32, "b" * 32
@@ -290,6 +323,76 @@ def test_f39_a_version_set_aside_is_not_released(aside):
     assert not verdict.released
     assert "set aside" in verdict.reason
     assert trainer.history(MODEL, store=aside.url)[-1].version == 3
+
+
+class Meanwhile:
+    """Objects to which something happens as soon as an entry was created: the store fails, or a tombstone appears."""
+
+    def __init__(self, inner, event):
+        self._inner = inner
+        self._event = event
+        self._created = False
+
+    def create(self, key, data, *, timeout):
+        won = self._inner.create(key, data, timeout=timeout)
+        if "/releases/" in key and not self._created:
+            self._created = True
+            if self._event != "the store fails":
+                self._inner.create(self._event, b"", timeout=timeout)
+        return won
+
+    def get(self, key, *, limit, timeout):
+        if self._created and self._event == "the store fails" and "/tombstones/" in key:
+            raise StorageError("no answer")
+        return self._inner.get(key, limit=limit, timeout=timeout)
+
+    def __getattr__(self, name):
+        return getattr(self._inner, name)
+
+
+def released_meanwhile(place, event):
+    """Release version 2 of a store, to which something happens meanwhile."""
+    return release_over(Writing(Store(Meanwhile(place.objects, event)), STORE_ID))
+
+
+def release_over(to):
+    log = _writing.read_log(to.store, STORE_ID, MODEL, ALIAS)
+    target = to.store.manifest(STORE_ID, MODEL, 2)
+    entry = _writing.next_entry(log, target, kind="release", by="person", hold=False, reason="")
+    return _writing.put_in_force(to, log, entry)
+
+
+def test_f39_an_outage_after_the_entry_is_no_failed_release(memory):
+    """It says what was written, and exits 75."""
+    with pytest.raises(
+        OutcomeUnknown, match="number 4 of flights@production was written and put version 2 in"
+    ) as at:
+        released_meanwhile(memory, "the store fails")
+    assert exit_code(at.value) == 75
+    assert trainer.history(MODEL, store=memory.url)[-1].version == 2
+
+
+def test_f39_a_budget_for_the_look_after_the_entry(memory):
+    """Of its own: what was left of the one before may be nothing."""
+
+    class Slow(Meanwhile):
+        def create(self, key, data, *, timeout):
+            won = super().create(key, data, timeout=timeout)
+            to.store.allow(0.0)
+            return won
+
+    to = Writing(Store(Slow(memory.objects, tombstone_key(MODEL, 2))), STORE_ID)
+    with pytest.raises(ReleaseRefused, match="and is not released"):
+        release_over(to)
+    assert trainer.history(MODEL, store=memory.url)[-1].version == 3
+
+
+def test_f39_a_first_release_that_cannot_be_taken_back_says_that_it_is_in_force():
+    """There is nothing to go back to."""
+    place = Place(f"memory://{uuid.uuid4().hex}/models", versions=2)
+    with pytest.raises(ReleaseRefused, match="number 1 of flights@production put it in force, where it is"):
+        released_meanwhile(place, tombstone_key(MODEL, 2))
+    assert trainer.history(MODEL, store=place.url)[-1].version == 2
 
 
 def test_f39_a_version_in_force_that_was_set_aside_can_be_held_and_doctor_tells(memory, capsys):

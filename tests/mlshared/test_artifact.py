@@ -279,9 +279,9 @@ def test_other_bytes_are_an_integrity_error(data):
         load_estimator(data)
 
 
-def test_a_file_that_unpacks_to_more_than_its_size_is_refused():
+def test_a_compressed_file_is_refused():
     """A compressed bomb is not unpacked."""
-    with pytest.raises(IntegrityError, match="unpacks to more"):
+    with pytest.raises(IntegrityError, match="is compressed"):
         load_estimator(skops.io.dumps(np.zeros(1_000_000), compression=zipfile.ZIP_DEFLATED))
 
 

@@ -15,8 +15,11 @@ import mlshared
 import trainer
 from mlshared import Client, ConfigError, MlsharedError, ModelNotReady, NotPublished, StorageError
 from mlshared import client as wiring
-from mlshared._worker import Worker
-from mlshared.events import VersionLoaded, log_event
+from mlshared._identity import identify
+from mlshared._ref import parse_ref
+from mlshared._worker import Followed, Worker
+from mlshared.events import RefreshFailed, VersionLoaded, log_event
+from mlshared.model import Model
 from mlshared.settings import make_settings
 
 SECONDS = 120.0  # until a test gives up
@@ -234,6 +237,121 @@ def test_a_store_that_is_not_there_yet(shelf, settings, tmp_path):
     with pytest.raises(NotPublished) as second:
         worker._open()
     assert second.value is first.value
+    assert len(second.traceback) <= len(first.traceback)  # kept for each request, it must not grow
+
+
+def test_a_store_that_cannot_be_opened_is_not_opened_at_once_again(settings):
+    """Nor is the cache: each costs a look at the disk, or an import."""
+    worker = Worker(make_settings({**settings, "store": "nosuch://bucket"}), log_event)
+    errors, caches = set(), set()
+    for _ in range(3):
+        with pytest.raises(ConfigError) as raised:
+            worker._open()
+        errors.add(id(raised.value))
+        caches.add(id(worker._cache))
+    assert (len(errors), len(caches)) == (1, 1)
+
+
+def test_who_a_store_is_was_said_by_another_process_first(url, settings):
+    """The first to say so is right, for all processes of the host."""
+    worker = Worker(make_settings({**settings, "store": url, "allow_unsigned": True}), log_event)
+    with pytest.raises(NotPublished):
+        Worker(make_settings({**settings, "store": f"{url}-none"}), log_event)._open()
+    host, _ = worker._open()
+    host.cache._folder.remove(next(f"urls/{name}" for name in host.cache._folder.names("urls")))
+    identity = host.store.identity
+
+    def slowly():
+        host.cache.remember_store_id(url, "f" * 32)
+        return identity()
+
+    host.store.identity = slowly
+    assert identify(host) == "f" * 32
+
+
+@pytest.fixture
+def followed(url, settings):
+    """Return a model in a process whose thread is the test's, and what its hook was told."""
+    told = []
+    worker = Worker(make_settings({**settings, "store": url}), told.append)
+    model = Model(NAME, lambda model: None)
+    yield worker, worker.follow(model, parse_ref(NAME)), told
+    worker._close()
+
+
+def test_a_store_that_cannot_be_opened_is_told(followed, tmp_path):
+    """Once, not at each tick; and no more once it can."""
+    worker, followed, told = followed
+    (tmp_path / "models").rename(tmp_path / "unmounted")
+    for _ in range(3):
+        worker._attempt(followed)
+    (event,) = told
+    assert isinstance(event, RefreshFailed)
+    assert (event.ref, event.version, event.serving) == (f"{NAME}@production", None, None)
+    assert isinstance(event.error, StorageError)
+    assert followed.status().state in {"loading", "failed"}
+    (tmp_path / "unmounted").rename(tmp_path / "models")
+    worker._open_not_before = 0.0
+    worker._attempt(followed)
+    assert followed.model.loaded.version == 1
+    assert followed.error is None
+
+
+def test_a_tick_that_fails_for_an_unforeseen_reason(followed, caplog, monkeypatch):
+    """The status says so for as long as it lasts, the log each time it begins."""
+    worker, followed, _ = followed
+    worker._attempt(followed)
+    monkeypatch.setattr(worker._poller, "_thread", threading.current_thread())  # it is at work
+    tick = followed.refresher.tick
+
+    def broken():
+        raise LookupError("absurd")
+
+    for times in (1, 2):
+        for _ in range(2):
+            followed.refresher.tick = broken
+            worker._attempt(followed)
+        status = followed.status()
+        assert (status.state, status.ready, status.last_error) == ("stale", True, "LookupError: absurd")
+        followed.refresher.tick = tick
+        worker._attempt(followed)
+        assert (followed.status().state, followed.status().last_error) == ("serving", None)
+        assert caplog.text.count("could not be refreshed for an unforeseen reason") == times
+
+
+def test_closed_while_it_is_asked(followed):
+    """A request that finds the refresher gone in between gets an answer like any other."""
+    worker, known, _ = followed
+    worker._attempt(known)
+    refresher = known.refresher
+
+    class Closing(Followed):
+        @property
+        def refresher(self):
+            found, self.left = self.left, None
+            return found
+
+        @refresher.setter
+        def refresher(self, value):
+            self.left = value
+
+    closing = Closing(worker, known.model, known.ref)
+    for ask in (closing.status, closing._not_ready):
+        closing.refresher = refresher
+        ask()
+
+
+def test_an_error_that_is_raised_for_each_request(settings):
+    """It does not grow with them."""
+    worker = Worker(make_settings({**settings, "store": "nosuch://bucket"}), log_event)
+    followed = worker.follow(Model(NAME, lambda model: None), parse_ref(NAME))
+    worker._attempt(followed)
+    frames = set()
+    for _ in range(3):
+        with pytest.raises(ConfigError) as raised:
+            raise followed._not_ready()
+        frames.add(len(raised.traceback))
+    assert frames == {1}
 
 
 # -- ready, refresh, close ----------------------------------------------------------------------------------
@@ -307,6 +425,50 @@ def test_closing_leaves_no_thread(url, settings):
     ]
 
 
+def test_closing_leaves_no_status_behind(url, settings):
+    """The host's command line shows processes that serve."""
+    with Client(url, **settings) as client:
+        client.model(NAME).ready()
+        client.model(NAME).refresh()
+        worker = next(iter(client._workers.values()))
+        client._workers[os.getpid()]._poller.submit(worker._write_status, timeout_seconds=SECONDS)
+        assert list(settings["cache_dir"].glob("stores/*/processes/*"))
+    assert not list(settings["cache_dir"].glob("stores/*/processes/*"))
+    assert not list(settings["cache_dir"].rglob("loading/*"))
+
+
+def test_at_exit_all_are_stopped_before_any_is_waited_for(url, settings):
+    """A process with many clients ends as soon as one with a single one."""
+    seen, clients = [], []
+
+    def hook(number):
+        def wait(event):
+            if not isinstance(event, VersionLoaded):
+                return
+            started[number].set()
+            deadline = time.monotonic() + 0.9
+            other = clients[1 - number]
+            while not (stopped := other._closed) and time.monotonic() < deadline:
+                time.sleep(0.005)
+            seen.append(stopped)
+
+        return wait
+
+    started = [threading.Event(), threading.Event()]
+    for number in (0, 1):
+        clients.append(
+            Client(url, hook=hook(number), **{**settings, "cache_dir": settings["cache_dir"] / str(number)})
+        )
+    for client in clients:
+        client.model(NAME).ready(timeout=0)
+    for event in started:
+        assert event.wait(SECONDS)
+    wiring._stop_all()
+    for client in clients:
+        client.close()
+    assert seen == [True, True]
+
+
 def client_threads(client):
     return {worker._poller._thread for worker in client._workers.values()}
 
@@ -373,6 +535,18 @@ os.waitpid(pid, 0)
 
 def without_plan(manifest):
     return {"artifacts": tuple(each for each in manifest.artifacts if each.kind != "plan")}
+
+
+def test_a_second_thread_of_a_child_without_hooks(client, monkeypatch):
+    """It takes the locks for this process's only when they are: the parent's may be held for ever."""
+    model, seen = client.model(NAME), []
+    client._pid = -1
+    parents = client._lock
+    forget = wiring._forget_locks
+    monkeypatch.setattr(wiring, "_forget_locks", lambda: (seen.append(client._pid), forget()))
+    with parents:
+        assert client.keeper(model)
+    assert (seen, client._pid) == ([-1], os.getpid())
 
 
 # -- outages ------------------------------------------------------------------------------------------------

@@ -82,14 +82,14 @@ def test_a_load_that_ends_leaves_nothing(crashes, folder):
         assert len(list((folder / "here" / "loading" / KEY).iterdir())) == 1
     with pytest.raises(MemoryError), crashes.loading(KEY):
         raise MemoryError
-    assert list((folder / "here" / "loading" / KEY).iterdir()) == []
+    assert list((folder / "here" / "loading").iterdir()) == []
     assert crashes.weight(KEY) == 0
 
 
 def test_each_death_counts_once_and_expires(crashes, folder):
     """However often and by whom it is looked at; after an hour it is forgotten."""
     for count in range(1, CONDEMNED + 1):
-        leave(folder, dead())
+        leave(folder, dead(), age=0.0)
         for each in (crashes, Crashes(Folder(folder), "here")):
             assert each.weight(KEY) == count
     assert crashes.weight("b" * 64) == 0
@@ -97,6 +97,18 @@ def test_each_death_counts_once_and_expires(crashes, folder):
         os.utime(path, (1, 1) if REMEMBER_SECONDS < 1e6 else None)
     assert crashes.weight(KEY) == 0
     assert list((folder / "here" / "deaths" / KEY).iterdir()) == []
+
+
+def test_loads_that_one_kill_ended_weigh_as_one(crashes, folder):
+    """All that had begun when the first of them was found; a load that was begun later is another matter."""
+    for _ in range(4):
+        leave(folder, dead())
+    assert crashes.weight(KEY) == 1
+    leave(folder, dead())  # of the same kill, found later
+    assert crashes.weight(KEY) == 1
+    assert list((folder / "here" / "loading").iterdir()) == []
+    leave(folder, dead(), age=0.0)
+    assert crashes.weight(KEY) == 2
 
 
 def test_a_process_id_that_was_given_again(crashes, folder):

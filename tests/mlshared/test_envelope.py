@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlshared._envelope import MAX_ENTRY_BYTES, open_envelope, seal, strict_json
+from mlshared._envelope import MAX_ENTRY_BYTES, open_closed, seal, strict_json, unwrap
 from mlshared.errors import IntegrityError
 
 KIND = "release"
@@ -18,6 +18,10 @@ VALUES = st.recursive(
     max_leaves=10,
 )
 PAYLOADS = st.dictionaries(st.text(), VALUES, max_size=5)
+
+
+def open_envelope(data, kind):
+    return open_closed(unwrap(data, kind))
 
 
 def envelope(**changes):

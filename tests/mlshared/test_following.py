@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from entries import NOON, STORE_ID, founded, manifest, put, release
 
-from mlshared._alias_log import CONFIRM_SECONDS, AliasLog, accepts
+from mlshared._alias_log import CONFIRM_SECONDS, REMEMBERED, AliasLog, accepts
 from mlshared._cache import open_cache
 from mlshared._following import follow
 from mlshared._looks import LOOK_AHEAD, VOID_AFTER_LOOKS
@@ -499,3 +499,58 @@ def test_an_entry_that_follows_none_above_a_valid_one(store, cache):
     log = following(cache)
     log.look(store)
     assert log.head.entry.number == 2
+
+
+class Memory:
+    """A host's memory of a log that counts what is read of it."""
+
+    def __init__(self, log):
+        self._log, self.read = log, []
+
+    def __getattr__(self, name):
+        return getattr(self._log, name)
+
+    def entry(self, number):
+        self.read.append(number)
+        return self._log.entry(number)
+
+
+@pytest.mark.parametrize("text", ["flights", "flights@latest"])
+def test_a_long_memory(cache, text):
+    """A process that starts reads its end alone, and takes from that what it would have taken from all of it."""
+    ref = parse_ref(text)
+    log = Memory(cache.log(STORE_ID, "flights", ref.log))
+    entries = chain(100) if text == "flights" else [manifest(number) for number in range(1, 101)]
+    for number, entry in enumerate(entries, 1):
+        log.remember(number, to_bytes(entry))
+    late = follow(STORE_ID, ref, log)
+    late.rescan()
+    assert [target.version for target in late.targets] == list(range(100, 100 - LOOK_AHEAD - 1, -1))
+    assert len(log.read) == LOOK_AHEAD + 1
+
+
+def test_a_memory_whose_end_cannot_be_read(cache):
+    """What lies below is taken, however far."""
+    log = cache.log(STORE_ID, "flights", "production")
+    for entry in chain(5):
+        log.remember(entry.number, to_bytes(entry))
+    for number in range(6, 50):
+        log.remember(number, b"garbage")
+    late = following(cache)
+    late.rescan()
+    assert late.targets[0].version == 5
+
+
+@pytest.mark.parametrize("text", ["flights", "flights@latest"])
+def test_memory_does_not_grow_for_ever(store, cache, text):
+    """What is new takes the place of what is oldest."""
+    ref = parse_ref(text)
+    log = cache.log(STORE_ID, "flights", ref.log)
+    entries = chain(REMEMBERED + 9) if text == "flights" else [manifest(n + 1) for n in range(REMEMBERED + 9)]
+    for number, entry in enumerate(entries[:-1], 1):
+        log.remember(number, to_bytes(entry))
+    put(store, *entries)
+    here = following(cache, text)
+    here.look(store)
+    here.remember()
+    assert log.numbers() == list(range(10, REMEMBERED + 10))

@@ -6,7 +6,6 @@ import functools
 import gzip
 import http.server
 import json
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -196,11 +195,15 @@ def test_thread_race(make):
     assert get(make(), "a/b", limit=MIB) == bytes([won.index(True)]) * 100_000
 
 
-def _race(url, options, number):
-    objects = open_objects(url, options)
-    won = [objects.create(f"key-{k}", bytes([number]) * 100_000, timeout=60) for k in range(5)]
-    objects.close()
-    return won
+RACE = """
+import json, sys
+from mlshared._objects import open_objects
+url, options, number = json.loads(sys.argv[1])
+objects = open_objects(url, options)
+won = [objects.create(f"key-{k}", bytes([number]) * 100_000, timeout=60) for k in range(5)]
+objects.close()
+print(json.dumps(won))
+"""
 
 
 @pytest.mark.slow
@@ -211,10 +214,15 @@ def test_process_race(kind, tmp_path, request):
     if kind == "s3":
         store = request.getfixturevalue("s3_store")
         url, options = store.url, store.options
-    with multiprocessing.get_context("spawn").Pool(8) as pool:
-        results = pool.map(functools.partial(_race, url, options), range(8), chunksize=1)
-        pool.close()
-        pool.join()
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACE, json.dumps([url, options, number])],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(8)
+    ]
+    results = [json.loads(racer.communicate(timeout=180)[0]) for racer in racers]
     objects = open_objects(url, options)
     for k in range(5):
         winners = [number for number, won in enumerate(results) if won[k]]

@@ -255,3 +255,52 @@ def test_the_job_that_starts_the_thread_comes_first(make):
     poller.submit(lambda: order.append("job"), timeout_seconds=SECONDS)
     assert ticks.reach(1)
     assert order == ["job", "tick"]
+
+
+def test_a_job_that_comes_with_the_threads_last_breath(make):
+    """Nobody is left to run it: whoever handed it over is told so at once, not when its time is up."""
+    done, go = threading.Event(), threading.Event()
+    poller = make(Ticks())
+    cancel_jobs = poller._cancel_jobs
+
+    def farewell():
+        cancel_jobs()
+        if threading.current_thread().name == "test-poller":
+            done.set()
+            go.wait(SECONDS)
+
+    poller._cancel_jobs = farewell
+    poller.ensure()
+    poller.stop(0.0)
+    assert done.wait(SECONDS)
+    with ThreadPoolExecutor(1) as pool:
+        job = pool.submit(poller.submit, lambda: 1, timeout_seconds=5.0)
+        while not poller._jobs:
+            pass
+        go.set()
+        with pytest.raises(Stopped):
+            job.result(SECONDS)
+
+
+def test_storage_that_cannot_be_closed(make, caplog):
+    """Who waits for a job is told all the same that it will not be run."""
+    began, go = threading.Event(), threading.Event()
+
+    def finish():
+        began.set()
+        go.wait(SECONDS)
+        raise RuntimeError("cannot close")
+
+    poller = make(Ticks(), finish)
+    poller.ensure()
+    poller.stop(0.0)
+    assert began.wait(SECONDS)
+    with ThreadPoolExecutor(1) as pool:
+        job = pool.submit(poller.submit, lambda: 1, timeout_seconds=SECONDS)
+        while not poller._jobs:
+            pass
+        go.set()
+        with pytest.raises(Stopped):
+            job.result(SECONDS)
+    poller.stop()
+    assert "could not close its storage" in caplog.text

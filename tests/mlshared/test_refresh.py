@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from shelf import NAME, add_version, disagree
 
 import trainer
 from mlshared import _refresh
+from mlshared._looks import VOID_AFTER_LOOKS
 from mlshared._refresh import decide
 from mlshared._target import Target
 from mlshared.errors import (
@@ -268,6 +270,9 @@ def test_storage_that_raises_anything(process):
     here.tick()
     assert [str(event.error) for event in here.told(RefreshFailed)] == ["absurd"]
     assert here.status().last_error == "RuntimeError: absurd"
+    with pytest.raises(StorageError, match="RuntimeError: absurd") as raised:
+        here.refresh()  # what is caught as this package's error is one
+    assert isinstance(raised.value.__cause__, RuntimeError)
 
 
 def test_a_log_without_a_valid_entry_is_not_asked_for_at_once(process, url):
@@ -369,12 +374,105 @@ def test_an_estimator_that_raises_anything(process, url):
         raise RuntimeError("unforeseen")
 
     here.model.features = derive
-    with pytest.raises(Exception, match="unforeseen"):
+    with pytest.raises(ArtifactError, match="unforeseen"):
         here.refresh()
     here.model.features = None
     release(url, 3)
     here.refresh()
     assert here.version == 3
+
+
+class Watched:
+    """A store's objects that call a function before each blob is read."""
+
+    def __init__(self, objects, watch):
+        self._objects, self._watch = objects, watch
+
+    def __getattr__(self, name):
+        return getattr(self._objects, name)
+
+    def get(self, key, **options):
+        if "/blobs/" in key:
+            self._watch()
+        return self._objects.get(key, **options)
+
+
+def test_an_estimator_is_fetched_before_it_is_its_turn(process):
+    """A process killed while it downloads says nothing of the version, and holds nobody up."""
+    here, seen = process(), []
+    here.tick()
+
+    def watch():
+        with here.host.cache.load_slot() as free:
+            seen.append((free, list(here.settings.cache_dir.rglob("loading/*/*"))))
+
+    here.host.store.objects = Watched(here.host.store.objects, watch)
+    here.model.loaded.predictor.lazy.want()
+    here.tick()
+    assert here.model.loaded.predictor.lazy.predictor is not None
+    assert seen
+    assert set(map(str, seen)) == {"(True, [])"}
+
+
+def test_an_estimator_that_waits_for_its_turn_is_fetched_once(process):
+    """While another process of the host loads its own, nothing is asked for again."""
+    here, asked = process(), []
+    here.tick()
+    here.host.store.objects = Watched(here.host.store.objects, lambda: asked.append(True))
+    here.model.loaded.predictor.lazy.want()
+    (here.settings.cache_dir / "blobs").rename(here.settings.cache_dir / "elsewhere")
+    with ExitStack() as slots:
+        for number in range(os.cpu_count() or 1):
+            slots.enter_context(here.host.cache._folder.lock(f"slots/{number}"))
+        here.tick()
+        before = len(asked)
+        here.tick()
+    assert before == len(asked) > 0
+    here.tick()
+    assert here.model.loaded.predictor.lazy.predictor is not None
+    assert before == len(asked)
+
+
+def test_an_estimator_that_raises_anything_beside_a_plan(process):
+    """It is tried once in a process, and who asks for it gets an error of this package's."""
+    here, asked = process(), []
+    here.tick()
+
+    def fail():
+        asked.append(True)
+        raise RuntimeError("absurd")
+
+    here.host.store.objects = Watched(here.host.store.objects, fail)
+    lazy = here.model.loaded.predictor.lazy
+    for _ in range(3):
+        lazy.want()
+        here.tick()
+    assert len(asked) == 1
+    assert ["RuntimeError: absurd" in event.message for event in here.told(StoreWarning)] == [True]
+    frames = set()
+    for _ in range(3):
+        with pytest.raises(ArtifactError, match="RuntimeError: absurd") as raised:
+            lazy.wait(0.0)
+        frames.add(len(raised.traceback))
+    assert len(frames) == 1
+
+
+def test_a_bad_entry_that_another_process_passed_by(process, url):
+    """The complaint about it ends with the next entry, by whomever that was found."""
+    one, other = process(poll_seconds=1000), process(poll_seconds=1000)
+    one.tick()
+    other.tick()
+    bad = Path(url) / release_key(NAME, "production", 2)
+    bad.write_bytes(b"garbage")
+    with pytest.raises(IntegrityError):
+        one.refresh()
+    assert one.status().state == "stale"
+    trainer.release(NAME, 2, store=url)
+    for _ in range(VOID_AFTER_LOOKS):
+        with suppress(IntegrityError):
+            other.refresh()
+    one.tick()
+    assert (one.version, one.status().state, one.status().last_error) == (2, "serving", None)
 
 
 def test_nothing_published(tmp_path, url):

@@ -1,11 +1,16 @@
 """What is not tried again, for how long, and by whom."""
 
+import os
+import time
+
 import pytest
 
 from mlshared._cache import open_cache
+from mlshared._crashes import CONDEMNED, REMEMBER_SECONDS
 from mlshared._target import Target
 from mlshared._verdicts import (
     CONDEMNED_AFTER_LOOKS,
+    DEADLY,
     FIRST_BACKOFF_SECONDS,
     LONGEST_BACKOFF_SECONDS,
     Verdicts,
@@ -144,3 +149,21 @@ def test_the_environment_is_looked_up_once(log, now):
     failed(here, TARGET, SelfTestFailed("row 0"))
     assert here.set_aside([TARGET]) == {TARGET.manifest_sha256}
     assert len(asked) == 1
+
+
+def test_deaths_are_held_against_it_for_an_hour_only(log, now, tmp_path):
+    """Over restarts; nobody knows of what those processes died, so no verdict is kept."""
+    told = []
+    here = verdicts(log, now, told=told)
+    deaths = tmp_path / "cache/stores" / ("5" * 32) / "flights/production/deaths" / here.key(TARGET)
+    deaths.mkdir(parents=True)
+    for number in range(CONDEMNED):
+        (deaths / f"{number}.1").touch()
+    for each in (here, verdicts(log, now), here):
+        assert each.set_aside([TARGET, OTHER]) == {TARGET.manifest_sha256}
+        assert each.quarantined == {2: DEADLY}
+    assert told == [(2, DEADLY)]
+    for death in deaths.iterdir():
+        os.utime(death, (time.time() - REMEMBER_SECONDS - 1,) * 2)
+    for each in (here, verdicts(log, now)):
+        assert (each.set_aside([TARGET]), each.quarantined) == (set(), {})

@@ -81,10 +81,20 @@ def test_exit_codes(result, code):
 
 
 @pytest.mark.parametrize(
-    ("codes", "code"), [([0, 3], 3), ([3, 75], 75), ([75, 1, 0], 1), ([0, 0], 0), ([], 0), ([3, 1], 1)]
+    ("codes", "code"),
+    [
+        ([0, 3], 3),
+        ([3, 75], 75),
+        ([75, 1, 0], 1),
+        ([0, 0], 0),
+        ([], 0),
+        ([3, 1], 1),
+        ([75, 2, 3], 2),
+        ([2, 1], 1),
+    ],
 )
 def test_the_worst_of_several_models_counts(codes, code):
-    """1 > 75 > 3 > 0."""
+    """1 > 2 > 75 > 3 > 0."""
     assert worst(codes) == code
 
 

@@ -12,7 +12,7 @@ from mlshared._objects import open_objects
 from mlshared.errors import ConfigError, IntegrityError, NotPublished, StorageError, UnsupportedFormat
 from mlshared.manifest import Artifact, Field, Manifest, to_bytes
 from mlshared.store import Store, release_key, version_key
-from trainer import _log
+from trainer import _log, _writing
 from trainer._release import release_automatically, release_first
 from trainer.checks import Check
 from trainer.errors import ReleaseRefused
@@ -49,6 +49,22 @@ class Shelf:
 
     def versions_in_force(self):
         return [entry.version for entry in self.history()]
+
+
+class Overtaken:
+    """Objects of a writer whom somebody else overtakes: the first time it creates anything, that is done before."""
+
+    def __init__(self, inner, before):
+        self._inner = inner
+        self._before = [before]
+
+    def create(self, key, data, *, timeout):
+        if self._before:
+            self._before.pop()()
+        return self._inner.create(key, data, timeout=timeout)
+
+    def __getattr__(self, name):
+        return getattr(self._inner, name)
 
 
 @pytest.fixture
@@ -236,6 +252,16 @@ def test_hold_keeps_the_version_and_its_fallback(shelf):
     shelf.release(2)
     entry = shelf.hold(reason="audit")
     assert (entry.kind, entry.version, entry.hold, entry.fallback.version) == ("hold", 2, True, 1)
+
+
+def test_a_release_that_slips_in_is_held(shelf, monkeypatch):
+    """Not undone: a hold is of the version in force, whichever that is by then."""
+    shelf.release(1)
+    monkeypatch.setattr(
+        _writing, "open_objects", lambda *_: Overtaken(shelf.objects, lambda: shelf.automatically(2))
+    )
+    entry = shelf.hold()
+    assert (entry.number, entry.version, entry.hold, entry.fallback.version) == (3, 2, True, 1)
 
 
 def test_hold_without_a_release(shelf):

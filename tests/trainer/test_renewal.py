@@ -12,6 +12,8 @@ from mlshared.store import release_key
 from trainer import KeySplit, Recipe
 from trainer._release import release_automatically
 from trainer._renewal import renew
+from trainer._seen import NOTHING_SEEN, Seen
+from trainer._writing import Writing
 from trainer.checks import Check
 
 HOUR = 3600.0
@@ -31,8 +33,10 @@ def store(url):
     return store
 
 
-def renewed(store, fresh_for_seconds=None):
-    return renew(store, STORE_ID, MODEL, ALIAS, fresh_for_seconds=fresh_for_seconds, reason="worse")
+def renewed(store, fresh_for_seconds=None, seen=NOTHING_SEEN):
+    return renew(
+        Writing(store, STORE_ID, seen), MODEL, ALIAS, fresh_for_seconds=fresh_for_seconds, reason="worse"
+    )
 
 
 def head(url):
@@ -81,6 +85,17 @@ def test_nothing_is_renewed_over_an_entry_that_cannot_be_judged(store, url):
     put(store, release(1, version=1, fresh_for_seconds=HOUR))
     store.objects.create(release_key(MODEL, ALIAS, 2), b"garbage", timeout=5)
     assert not renewed(store)
+
+
+def test_nothing_is_renewed_in_a_log_that_was_lost(store, url, tmp_path):
+    """Its numbers were given out already: apps that have read them would never see the renewal."""
+    seen = Seen(lambda: tmp_path)
+    put(store, release(1, version=1, fresh_for_seconds=HOUR))
+    assert renewed(store, seen=seen)
+    assert seen.number(STORE_ID, MODEL, ALIAS) == 2
+    store.objects.delete(release_key(MODEL, ALIAS, 2), timeout=5)
+    assert not renewed(store, seen=seen)
+    assert store.releases(MODEL, ALIAS) == [1]
 
 
 def test_a_release_carries_the_promise(store, url):

@@ -2,6 +2,7 @@
 
 import contextlib
 import uuid
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from mlshared._objects import open_objects
 from mlshared.errors import ConfigError, IntegrityError
 from trainer import AtLeast, KeySplit, NoWorse, Recipe
 from trainer._lease import Busy, LeaseLost
-from trainer._outcome import STEPS
+from trainer._outcome import Step
 from trainer.errors import RecipeError, ReleaseRefused
 
 ROWS = 400
@@ -69,7 +70,7 @@ def test_the_first_retrain_is_released(url):
     steps = []
     outcome = trainer.retrain(recipe(), store=url, on_step=lambda step, _words: steps.append(step))
     assert (outcome.version, outcome.ref, outcome.released, outcome.on_hold) == (1, "flights@1", True, False)
-    assert steps == list(STEPS)
+    assert steps == list(get_args(Step))
     assert [c.name for c in outcome.checks] == [
         "roc_auc at least 0.7", "roc_auc no worse by more than 0.01", "compatible",
     ]  # fmt: skip
@@ -224,6 +225,20 @@ def test_a_version_in_force_that_cannot_be_loaded(url, monkeypatch, tmp_path):
     assert "flights@1 cannot be loaded here" in outcome.reason
     trainer.release("flights", 2, store=url)
     assert trainer.retrain(recipe(), store=url).released
+
+
+def test_a_version_in_force_whose_blob_is_missing(url, monkeypatch, tmp_path):
+    """The candidate is published all the same, so that a person can release it."""
+    trainer.retrain(recipe(), store=url)
+    sha256 = blob(url, "skops")
+    for path in [path for path in MemoryFileSystem.store if path.endswith(sha256)]:
+        MemoryFileSystem().rm_file(path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))
+    outcome = trainer.retrain(recipe(), store=url)
+    assert (outcome.version, outcome.released) == (2, False)
+    assert "flights@1 cannot be loaded here" in outcome.reason
+    assert "missing" in outcome.reason
+    assert trainer.release("flights", 2, store=url).version == 2
 
 
 def test_a_version_in_force_without_its_manifest(url):

@@ -32,11 +32,14 @@ from mlshared._objects import open_objects
 from mlshared._policy import check_policy
 from mlshared.manifest import Artifact, Previous
 from mlshared.store import IDENTITY_KEY, Store, open_manifest, open_release, release_key, version_key
+from trainer import _collect
 from trainer._append import found_store
 from trainer._doctor import examine
 from trainer._estimators import NotStorable
 from trainer._log import read_log
+from trainer._seen import Seen
 from trainer._signing import Signing, find_signing, signing_key, without_secrets
+from trainer._writing import writing
 from trainer.cli import main
 from trainer.config import Config, find_config
 from trainer.errors import ReleaseRefused
@@ -376,6 +379,25 @@ def test_an_entry_by_a_colleagues_key(url, signs, fitted, monkeypatch, tmp_path)
     assert trainer.release(MODEL, 1, store=url).prev.number == 2
 
 
+def test_a_log_by_a_key_of_before_is_not_lost(url, signs, fitted, monkeypatch, tmp_path):
+    """It leaked, say, and nobody trusts it here: apps that still do follow the first release with the new one."""
+    publish(fitted, url)
+    publish(fitted, url, release=ALIAS)
+    known = tmp_path / "known"
+    monkeypatch.setattr("trainer._publish.seen_from", lambda *_: Seen(lambda: known))
+    monkeypatch.setattr("trainer._writing.seen_from", lambda *_: Seen(lambda: known))
+    assert trainer.hold(MODEL, store=url).number == 3
+    signs(THEIRS)
+    with pytest.raises(
+        ReleaseRefused, match="entry 3 of flights@production is signed by no key that is trusted"
+    ):
+        trainer.hold(MODEL, store=url)
+    made = publish(fitted, url, release=ALIAS)
+    assert (made.released, made.reason) == (True, "")
+    with serve(url, tmp_path / "app", trusted_keys=[OURS.trusted(), THEIRS.trusted()]) as client:
+        assert client.model(MODEL).current.version == made.version
+
+
 def test_an_unsigned_entry_in_a_signed_store_is_passed_over(url, signs, fitted, tmp_path):
     """By trainers as by clients; the next entry follows it all the same, for clients that check nothing."""
     publish(fitted, url)
@@ -516,6 +538,16 @@ def test_the_collector_needs_no_signing_key(url, signs, fitted, monkeypatch):
     monkeypatch.setenv("MLSHARED_TRUSTED_KEYS", json.dumps(OURS.trusted()))
     (collected,) = trainer.collect(MODEL, store=url)
     assert collected.problem == ""
+
+
+def test_the_collector_keeps_what_another_key_put_in_force(url, signs, fitted):
+    """Some app may trust it."""
+    publish(fitted, url)
+    publish(fitted, url, release=ALIAS)
+    signs(THEIRS)
+    assert publish(fitted, url, release=ALIAS).released
+    with writing(url, None, releases=False) as to:
+        assert _collect._in_use(to, MODEL) == {1, 2, 3}
 
 
 def test_doctor_tells_of_an_entry_that_nobody_trusted_signed(url, signs, fitted):
