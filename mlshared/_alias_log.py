@@ -72,7 +72,7 @@ def _fresh_until(entry: Release) -> datetime | None:
         return None
     try:
         return entry.created_at + timedelta(seconds=entry.fresh_for_seconds)
-    except OverflowError:
+    except (OverflowError, ValueError):
         return None  # longer than calendars go
 
 
@@ -130,6 +130,8 @@ class AliasLog:
         self._clock = clock
         self._confirmed = clock()
         self._listed = False
+        self._unfinished = False
+        self._passed: dict[int, ArtifactError] = {}
         self.head: Stored[Release] | None = None
         self.warning: str | None = None
         self.problem: Exception | None = None
@@ -164,9 +166,12 @@ class AliasLog:
             self._find_head(store)
             self._listed = True
             return
-        self._ask_on(store)
-        if self._clock() - self._confirmed > CONFIRM_SECONDS:
+        used_up = self._ask_on(store)
+        due = self._clock() - self._confirmed > CONFIRM_SECONDS
+        if due:
             self._confirm_head(store)  # last, so that what it raises does not keep newer entries out
+        if used_up or due or self._unfinished:
+            self._look_beyond(store)
 
     def remember(self) -> None:
         """Write accepted entries to the cache, oldest first."""
@@ -176,7 +181,8 @@ class AliasLog:
             self._cached.forget_oldest(keep=REMEMBERED)
         self._unremembered.clear()
 
-    def _ask_on(self, store: Store) -> None:
+    def _ask_on(self, store: Store) -> bool:
+        """Ask for the numbers after the head; return whether all there may be are taken, and none is usable."""
         assert self.head is not None
         number = self.head.entry.number + 1
         while number <= self.head.entry.number + LOOK_AHEAD:
@@ -184,12 +190,25 @@ class AliasLog:
                 raw = store.release_bytes(self._ref.model, self._ref.alias, number)
             except AccessDenied:
                 self._explain_denial(store)
-                return
+                return False
             if raw is None:
-                return
+                return False
             if not self._judge(store, raw, number):
-                return
+                return False
             number += 1
+        return True
+
+    def _look_beyond(self, store: Store) -> None:
+        """List the log, so that nothing planted in it hides a release for longer than `CONFIRM_SECONDS`."""
+        if isinstance(self.problem, UnsupportedFormat):
+            return  # waited for, and not looked past
+        self._unfinished = True  # a look that runs out of time is gone on with at the next
+        try:
+            numbers = store.releases(self._ref.model, self._ref.alias)
+        except AccessDenied:
+            numbers = []  # a reader that may not list
+        self._accept_newest(store, numbers)
+        self._unfinished = False
 
     def _judge(self, store: Store, raw: bytes, number: int) -> bool:
         """Accept an entry, or count a look at an invalid one; return whether to ask for the next number."""
@@ -234,8 +253,9 @@ class AliasLog:
             numbers = list(range(1, self._gallop(store, max(known, self._floor)) + 1))
         if known > max(numbers, default=0):
             raise StorageError(f"the log of {self._ref} ends before entry {known}, which was accepted before")
-        self._accept_newest(store, [n for n in reversed(numbers) if n >= self._floor and n > known])
+        self._accept_newest(store, numbers)
         if self.head is None:
+            self._passed.clear()  # looked through to the end: what is mended is found the next time
             if self.problem is not None:
                 raise self.problem  # a failed look: it is told, and the next one is later
             if numbers:
@@ -246,21 +266,22 @@ class AliasLog:
             raise NotPublished(f"no release of {self._ref} in the store: train and release one first")
 
     def _accept_newest(self, store: Store, numbers: list[int]) -> None:
-        """Accept the first valid entry of these, the highest first."""
-        model, alias = self._ref.model, self._ref.alias
+        """Accept the first valid entry of these above the head, the highest first.
+
+        What is passed over is remembered, so that a look that runs out of time is no work lost.
+        """
         rootless: Stored[Release] | None = None
-        for number in numbers:
-            raw = store.release_bytes(model, alias, number)
-            if raw is None:
+        known = self.head.entry.number if self.head else 0
+        for number in [n for n in reversed(numbers) if n >= self._floor and n > known]:
+            if number in self._passed:
+                self.problem = self.problem or (self._passed[number] if self.head is None else None)
                 continue
             try:
-                stored = self._open(raw, number)
-                if stored.trust != "signed":
-                    self._check_again(store, raw, number)
-                self._check_previous(store, stored.entry)
+                stored = self._read(store, number)
             except ArtifactError as error:
-                self._check_again(store, raw, number)
-                self.problem = error
+                self.problem = self._passed[number] = error
+                continue
+            if stored is None:
                 continue
             if stored.entry.rootless and self.head is None:
                 rootless = stored  # in force only if nothing valid lies below
@@ -270,6 +291,25 @@ class AliasLog:
                 return
         if self.head is None and rootless is not None:
             self._accept(rootless, fresh=True)
+
+    def _read(self, store: Store, number: int) -> Stored[Release] | None:
+        """Return an entry that a reader could begin with, or None if it is absent.
+
+        Raises:
+            ArtifactError: If it is not valid, and was not at a second reading either.
+        """
+        raw = store.release_bytes(self._ref.model, self._ref.alias, number)
+        if raw is None:
+            return None
+        try:
+            stored = self._open(raw, number)
+            if stored.trust != "signed":
+                self._check_again(store, raw, number)
+            self._check_previous(store, stored.entry)
+        except ArtifactError:
+            self._check_again(store, raw, number)
+            raise
+        return stored
 
     def _check_previous(self, store: Store, entry: Release) -> None:
         """Refuse an entry that a reader who followed the log would: one that follows what is not there.

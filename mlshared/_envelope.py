@@ -160,7 +160,7 @@ def strict_json(data: bytes) -> dict[str, Any]:
         raise IntegrityError(f"{len(data):,} bytes; entries hold at most {MAX_ENTRY_BYTES:,}")
     try:
         value = json.loads(
-            data.decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constants
+            data.decode("utf-8"), object_pairs_hook=no_duplicates, parse_constant=_no_constants
         )
     except (ValueError, RecursionError) as error:
         raise IntegrityError(f"not strict JSON: {str(error)[:120]}") from error
@@ -169,7 +169,8 @@ def strict_json(data: bytes) -> dict[str, Any]:
     return value
 
 
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; for `json.loads`, which would let the last of two keys win."""
     value = dict(pairs)
     if len(value) != len(pairs):
         raise ValueError("a key occurs twice")

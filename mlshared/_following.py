@@ -38,6 +38,7 @@ class Versions:
         self._unremembered: list[Stored[Manifest]] = []
         self._earlier: list[Stored[Manifest]] = []
         self._looks = Looks()
+        self._passed: dict[int, ArtifactError] = {}
         self.head: Stored[Manifest] | None = None
         self.warning: str | None = None
         self.problem: Exception | None = None
@@ -69,10 +70,8 @@ class Versions:
         if self._ref.version is not None:
             if self.head is None:
                 self._find(store, self._ref.version)
-        elif self.head is None:
+        elif self.head is None or self._ask_on(store):
             self._find_highest(store)
-        else:
-            self._ask_on(store)
 
     def remember(self) -> None:
         """Write the manifests to the cache, lowest first."""
@@ -91,32 +90,48 @@ class Versions:
         self._take(stored, fresh=True)
 
     def _find_highest(self, store: Store) -> None:
-        """Take the highest manifest that can be read."""
+        """Take the highest manifest that can be read, above the one known.
+
+        What is passed over is remembered, so that a look that runs out of time is no work lost.
+        """
+        known = self.head.entry.version if self.head else 0
         for number in reversed(store.versions(self._ref.model)):
+            if number <= known:
+                break
+            if number in self._passed:
+                self.problem = self.problem or self._passed[number]
+                continue
             try:
-                return self._find(store, number)
-            except (ArtifactError, NotPublished) as error:
+                self._find(store, number)
+                break
+            except NotPublished as error:
                 self.problem = error
+            except ArtifactError as error:
+                self.problem = self._passed[number] = error
+        if self.head is not None:
+            return
+        self._passed.clear()  # looked through to the end: what is mended is found the next time
         if self.problem is not None:
             raise self.problem
         raise NotPublished(f"the store has no version of {self._ref.model}: publish one first")
 
-    def _ask_on(self, store: Store) -> None:
-        """Take what follows the highest known, one after the other, and pass by what is void."""
+    def _ask_on(self, store: Store) -> bool:
+        """Take what follows the highest known, and pass by what is void; return whether the look-ahead is used up."""
         assert self.head is not None
         number = self.head.entry.version + 1
         while number <= self.head.entry.version + LOOK_AHEAD:
             raw = store.manifest_bytes(self._ref.model, number)
             if raw is None:
-                return
+                return False
             try:
                 self._take(self._open(raw, number), fresh=True)
             except ArtifactError as error:
                 self.problem = error
                 # A newer format is no verdict: a release of this package that reads it may come any day.
                 if isinstance(error, UnsupportedFormat) or not self._looks.is_void(number, raw):
-                    return
+                    return False
             number += 1
+        return True
 
     def _take(self, stored: Stored[Manifest], *, fresh: bool = False) -> None:
         if self.head is not None:

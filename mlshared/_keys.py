@@ -12,6 +12,7 @@ are configured, never otherwise.
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mlshared._envelope import MAX_ENTRY_BYTES, Closed, decode_base64
+from mlshared._envelope import MAX_ENTRY_BYTES, Closed, decode_base64, no_duplicates
 from mlshared.errors import ConfigError, IntegrityError, SignatureError
 from mlshared.manifest import Trusted, check_alias, check_model_name
 
@@ -27,6 +28,7 @@ Role = Literal["release", "manifest", "reset"]
 ORDINARY_ROLES: Final[tuple[Role, ...]] = ("release", "manifest")
 ALL_ROLES: Final[tuple[Role, ...]] = ("release", "manifest", "reset")
 
+_KEYID: Final = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
 Name = Annotated[str, Field(min_length=1)]
 Names = Annotated[tuple[Name, ...], Field(min_length=1)]
 
@@ -56,7 +58,7 @@ class TrustedKey(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    keyid: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
+    keyid: Annotated[str, Field(pattern=_KEYID.pattern)]
     keytype: Literal["ed25519"] = "ed25519"
     scheme: Literal["ed25519"] = "ed25519"
     keyval: PublicKey
@@ -68,6 +70,9 @@ class TrustedKey(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _named(cls, values: Any) -> Any:
+        for scope in ("models", "aliases", "store"):
+            if isinstance(values, Mapping) and scope in values and values[scope] is None:
+                raise ValueError(f"{scope} is null: leave it out if it is not to limit the key")
         if isinstance(values, Mapping) and "keyid" not in values:
             public = values.get("keyval", {})
             if isinstance(public, Mapping) and isinstance(public.get("public"), str):
@@ -209,7 +214,8 @@ def _keys_in(item: Any) -> list[TrustedKey]:
 def _keys_in_file(path: Path) -> list[TrustedKey]:
     try:
         with path.open("rb") as file:
-            found = json.loads(file.read(MAX_ENTRY_BYTES))
+            # The last of two would count: a scope that was added above it would not.
+            found = json.loads(file.read(MAX_ENTRY_BYTES), object_pairs_hook=no_duplicates)
     except OSError as error:
         raise ValueError(f"{str(path)[:200]!r} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
@@ -240,7 +246,12 @@ def _signatures(closed: Closed, place: Place) -> dict[str, str]:
         keyid, text = (
             (signature.get("keyid"), signature.get("sig")) if isinstance(signature, dict) else (None, None)
         )
-        if not isinstance(keyid, str) or not isinstance(text, str) or keyid in found:
+        if (
+            not isinstance(keyid, str)
+            or not isinstance(text, str)
+            or keyid in found
+            or not _KEYID.fullmatch(keyid)
+        ):
             raise SignatureError(f"{place.what} carries signatures that are none, or two of one key")
         try:
             found[keyid] = decode_base64(text, "a signature").hex()

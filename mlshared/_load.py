@@ -21,6 +21,7 @@ from mlshared._envelope import MAX_ENTRY_BYTES
 from mlshared._estimator import EstimatorPredictor, set_one_job
 from mlshared._planned import LazyEstimator, PlanPredictor
 from mlshared._policy import check_estimator, check_policy, estimator_problem, kinds_to_fetch
+from mlshared._printable import printable
 from mlshared._schema import Schema
 from mlshared._target import Target
 from mlshared._version import ModelVersion, RowFunction
@@ -108,7 +109,7 @@ def assemble(bundle: Bundle, target: Target, *, features: RowFunction | None, ho
     manifest = bundle.manifest
     if manifest.features is not None and features is None:
         raise FeatureSkew(
-            f"expects rows to pass through {manifest.features.name}; "
+            f"expects rows to pass through {printable(manifest.features.name)}; "
             f"name it: get_model({manifest.model!r}, features=...)"
         )
     schema = Schema(manifest.fields, manifest.input, _categories(bundle.blobs))

@@ -43,10 +43,12 @@ class LocalObjects:
         """Return an object's bytes, at most ``limit`` + 1; None if absent."""
         path = self._root / check_key(key)
         try:
-            with path.open("rb") as file:
-                size = os.fstat(file.fileno()).st_size
+            with open(path, "rb", opener=_open_at_once) as file:
+                status = os.fstat(file.fileno())
                 self._seen = True
-                return file.read(min(limit, size) + 1)  # read() allocates what it is asked for
+                if not stat.S_ISREG(status.st_mode):
+                    return b""
+                return file.read(min(limit, status.st_size) + 1)  # read() allocates what it is asked for
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             self._check_root()
             return None
@@ -57,8 +59,10 @@ class LocalObjects:
         """Write an object's bytes part by part, at most ``limit`` + 1 of them; False if it is absent."""
         path, left = self._root / check_key(key), limit + 1
         try:
-            with path.open("rb", buffering=0) as file:
+            with open(path, "rb", buffering=0, opener=_open_at_once) as file:
                 self._seen = True
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    return True
                 while left and (part := file.read(min(_PART_BYTES, left))):
                     write(part)
                     left -= len(part)
@@ -139,6 +143,11 @@ class LocalObjects:
         if not there and self._seen:
             raise StorageError(f"the store's folder {self._root} is gone; is its disk still mounted?")
         self._seen = self._seen or there
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file; a pipe in its place, which would keep its reader waiting, is as good as an empty one."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
 def _make_folder(folder: Path) -> None:

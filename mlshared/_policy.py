@@ -9,6 +9,7 @@ judges anew.
 """
 
 import os
+import re
 from importlib import metadata
 from typing import Final
 
@@ -26,6 +27,7 @@ from mlshared.manifest import Artifact, Manifest, Trusted
 
 # What is JSON takes many times its size in memory.
 MOST_BYTES: Final = {"golden": MAX_ENTRY_BYTES, "categories": 32 * 1024 * 1024}
+_REQUIREMENT: Final = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 KNOWN_KINDS: Final = ESTIMATOR_KINDS | {"plan", "golden", "categories"}
 
 
@@ -104,6 +106,8 @@ def kinds_to_fetch(manifest: Manifest) -> set[str]:
 def _check_libraries(requires: dict[str, str]) -> None:
     for distribution, wanted in requires.items():
         breathe()
+        if not (_REQUIREMENT.fullmatch(distribution) and wanted.isprintable()):
+            raise EnvironmentMismatch(f"needs {distribution[:80]!r} {wanted[:80]!r}, which is no library")
         try:
             present = metadata.version(distribution)
         except metadata.PackageNotFoundError as error:

@@ -60,7 +60,9 @@ class Remote:
             fs = self._file_system()
             session = await fs.set_session() if hasattr(fs, "set_session") else None
         except (TypeError, KeyError, ValueError) as error:
-            raise ConfigError(f"storage_options do not fit {self._url} ({type(error).__name__})") from error
+            raise ConfigError(
+                f"storage_options do not fit {self._url} ({type(error).__name__})"
+            ) from None  # it may quote them
         return Connection(fs, session)
 
     def _file_system(self) -> Any:

@@ -21,6 +21,7 @@ from decimal import Decimal
 from difflib import get_close_matches
 from enum import Enum
 from functools import lru_cache
+from itertools import islice
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
 
@@ -43,6 +44,7 @@ from mlshared.errors import InputError, InputProblem
 from mlshared.manifest import Field, Scalar
 
 _MOST_PROBLEMS: Final = 20
+_MOST_LOOK_ALIKES: Final = 100
 _MOST_IGNORED: Final = 100
 _OTHERS: Final = "(others)"
 _MOST_CHARACTERS: Final = 60
@@ -267,9 +269,11 @@ class Schema:
         self, x: dict[Any, Any], plain: dict[str, Any], error: ValidationError
     ) -> list[InputProblem]:
         problems: dict[str, InputProblem] = {}
-        unknown = [name for name in x if name not in self._by_name]
+        unknown = list(islice((name for name in x if name not in self._by_name), _MOST_LOOK_ALIKES))
         for found in error.errors(include_url=False, include_input=False, include_context=False):
             name = str(found["loc"][0])
+            if len(problems) > _MOST_PROBLEMS:
+                break  # more are not listed, and looking for what each may have been called costs
             if name in problems:  # a union reports each of its members
                 continue
             field = self._by_name[name]

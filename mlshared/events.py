@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from mlshared._printable import printable
+
 logger = logging.getLogger("mlshared")
 
 
@@ -139,12 +141,15 @@ def log_event(event: Event) -> None:
                 what,
                 kept,
                 type(event.error).__name__,
-                event.error,
+                printable(str(event.error)),
                 f" ({times:,} times so far)" if event.repeated else "",
             )
         case VersionQuarantined():
             logger.error(
-                "%s: version %d is set aside in this environment: %s", event.ref, event.version, event.reason
+                "%s: version %d is set aside in this environment: %s",
+                event.ref,
+                event.version,
+                printable(event.reason),
             )
         case ReleaseOverdue():
             goes_on = "it goes on answering" if event.serving else "nothing is answered until there is one"
@@ -156,6 +161,6 @@ def log_event(event: Event) -> None:
                 goes_on,
             )
         case StoreWarning():
-            logger.warning("%s: %s", event.ref, event.message)
+            logger.warning("%s: %s", event.ref, printable(event.message))
         case RefreshStopped():
             logger.log(logging.WARNING if event.going_on else logging.ERROR, "%s", event.reason)

@@ -31,6 +31,7 @@ RESERVED_ALIASES: Final = frozenset({"latest"})
 Sha256 = Annotated[str, Constrained(pattern=r"^[0-9a-f]{64}$")]
 Hex128 = Annotated[str, Constrained(pattern=r"^[0-9a-f]{32}$")]
 Number = Annotated[int, Constrained(ge=1, le=9_999_999_999)]
+Finite = Annotated[float, Constrained(strict=True, allow_inf_nan=False)]
 Scalar = bool | int | float | str
 Trusted = Literal["signed", "unsigned", "unverified"]
 FieldKind = Literal["number", "boolean", "category", "datetime", "text"]
@@ -63,8 +64,8 @@ class Field(Frozen):
     value_type: Literal["str", "int", "float", "bool"] | None = None
     missing: Literal["nan", "none", "na", "nat"] = "nan"
     nullable: bool = False
-    minimum: float | None = None
-    maximum: float | None = None
+    minimum: Finite | None = None
+    maximum: Finite | None = None
     enum: tuple[Scalar, ...] | None = None
 
 
@@ -246,7 +247,7 @@ class Release(Entry):
     by: Literal["person", "retrain"]
     reason: str = ""
     created_at: AwareDatetime
-    fresh_for_seconds: float | None = None
+    fresh_for_seconds: Annotated[Finite, Constrained(ge=0)] | None = None
     reset: bool = False
 
     @property

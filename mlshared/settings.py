@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from mlshared._envelope import no_duplicates
 from mlshared._keys import TrustedKey, read_keys
 from mlshared._ref import parse_ref
 from mlshared._urls import mended
@@ -81,6 +82,9 @@ class Settings(BaseModel):
             raise ValueError("chained URLs ('::') are not accepted")
         if (meant := mended(value)) is not None:
             raise ValueError(f"{value[:80]!r} is half a URL; write {meant[:80]!r}")
+        _, scheme, rest = value.partition("://")
+        if scheme and "@" in rest.partition("/")[0]:
+            raise ValueError("holds credentials, which would be shown; give them in storage_options")
         return value if "://" in value else str(Path(value).expanduser().absolute())
 
     @field_validator("alias")
@@ -182,6 +186,6 @@ def from_environment(environ: Mapping[str, str] | None = None) -> dict[str, Any]
 
 def _from_json(variable: str, text: str) -> Any:
     try:
-        return json.loads(text)
-    except ValueError as error:
-        raise ConfigError(f"{variable} must hold JSON") from error
+        return json.loads(text, object_pairs_hook=no_duplicates)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{variable} must hold JSON, no key twice") from error

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mlshared._envelope import MAX_ENTRY_BYTES, strict_json, unwrap
 from mlshared._keys import NO_KEYS, Place, Trust
-from mlshared.errors import IntegrityError, StorageError, UnsupportedFormat
+from mlshared.errors import ArtifactError, IntegrityError, StorageError, UnsupportedFormat
 from mlshared.manifest import (
     ALIAS_NAME,
     FORMAT,
@@ -32,6 +32,7 @@ from mlshared.manifest import (
     Manifest,
     Release,
     Stored,
+    Tombstone,
     parse,
     to_bytes,
 )
@@ -256,8 +257,24 @@ class Store:
         return self._numbers(f"{model}/tombstones")
 
     def has_tombstone(self, model: str, version: int) -> bool:
-        """Return whether a version is to be collected, or was; whatever lies there says so."""
-        return self.objects.get(tombstone_key(model, version), limit=0, timeout=self.remaining()) is not None
+        """Return whether a version is to be collected, or was; what is no tombstone of this place says nothing.
+
+        Raises:
+            StorageError: If what is there comes with other bytes at a second reading.
+        """
+        key = tombstone_key(model, version)
+        raw = self.objects.get(key, limit=MAX_ENTRY_BYTES, timeout=self.remaining())
+        if raw is None:
+            return False
+        try:
+            entry = parse(raw, Tombstone).entry
+        except UnsupportedFormat:
+            return True
+        except ArtifactError:
+            if self.objects.get(key, limit=MAX_ENTRY_BYTES, timeout=self.remaining()) != raw:
+                raise StorageError(f"{key}, read twice, came with different bytes") from None
+            return False
+        return (entry.model, entry.version) == (model, version)
 
     def publishes(self, model: str) -> list[str]:
         """Return the ids of the publishes that have blobs, sorted (a LIST)."""

@@ -13,7 +13,8 @@ TOP = Path(__file__).parents[1]
 # A module imports only from the lines above its own. Where to put a new one: as far up as it can go.
 LAYERS = {
     "mlshared": """
-        _urls _features _looks _native _process _skops_names _status _trainer_entry errors events
+        _printable _urls
+        _features _looks _native _process _skops_names _status _trainer_entry errors events
         _breath _envelope _local _loop _poller _skops_require _skops_types _skops_zip plan._file plan._step
         _disk _remote _selftest _skops_audit _skops_shapes _skops_trees manifest plan._bagging plan._basic
         plan._ensemble

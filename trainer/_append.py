@@ -12,7 +12,6 @@ import time
 from typing import Final
 
 from mlshared._envelope import MAX_ENTRY_BYTES
-from mlshared._keys import NO_KEYS
 from mlshared.errors import AccessDenied, ConfigError, NotPublished, StorageError
 from mlshared.manifest import FORMAT
 from mlshared.store import IDENTITY_KEY, Identity, Store
@@ -83,9 +82,7 @@ def open_identity(store: Store, *, releases: bool = True) -> Identity:
             "this store is signed, and no signing key is configured: apps would refuse what is written here; set "
             'TRAINER_SIGNING_KEY_FILE, or key = "path" in trainer.toml'
         )
-    if not identity.signed:
-        # Apps without keys accept what is unsigned: an entry that passed it over would not follow for them.
-        store.trust = NO_KEYS
+    # Whether signatures are checked is decided by the keys here alone: who writes to the bucket can change its word.
     return identity
 
 

@@ -3,8 +3,8 @@
     pull(ref, folder)       a store of one version, byte for byte: entries keep their signatures
     copy(ref, to=store)     the same model as a new version of another store, under that store's key
 
-Both check what they carry first: signatures where keys are configured, and the hash of every blob. What a signed
-store holds is not carried on unchecked: a new signature would vouch for it.
+Both check what they carry first: signatures where keys are configured, and the hash of every blob. What is signed
+anew was signed before, whatever its store calls itself: a new signature would vouch for it.
 """
 
 import os
@@ -161,6 +161,7 @@ def copy(
     release: str | None = None,
     features: RowFunction | None = None,
     trusted_types: tuple[str, ...] = (),
+    unsigned_source: bool = False,
 ) -> Published:
     """Publish a version into another store, signed with that environment's key.
 
@@ -175,17 +176,22 @@ def copy(
             release yet gets its first.
         features: The row function the version expects, for the self-test.
         trusted_types: Exact names that every client of this model has in its setting ``trusted_types``.
+        unsigned_source: Whether the key may sign what nobody signed before; never set by what a store says.
 
     Raises:
         NotPublished: If there is no such version.
         ArtifactError: If it is not what it should be, or not signed as it should be.
         OutcomeUnknown: If the other store stopped answering while writing.
     """
+    signing = find_signing(key=key)
     with source(store, storage_options) as at:
+        if unsigned_source:
+            at.store.trust = NO_KEYS
         found = find(at, parse_ref(ref))
         refuse_unchecked(at, found, ref)
+        if signing.key is not None and not unsigned_source:
+            _refuse_unsigned(found, ref)
         manifest = found.manifest.entry
-        signing = find_signing(key=key)
         if manifest.artifact("joblib") is not None and (found.trust != "signed" or signing.key is None):
             raise SignatureError(
                 f"{ref} is a joblib file: it is carried on only if it is signed, and signed anew"
@@ -276,6 +282,16 @@ def refuse_unchecked(at: Source, found: Found, ref: str) -> None:
         )
 
 
+def _refuse_unsigned(found: Found, ref: str) -> None:
+    """Refuse to sign what no trusted key signed; the bucket's word that it is an unsigned store counts for nothing."""
+    if found.trust != "signed":
+        raise SignatureError(
+            f"{ref} is {found.trust}, and a new signature would vouch for it: set trusted_keys in trainer.toml, or "
+            "MLSHARED_TRUSTED_KEYS, to its store's public keys; or say that it may be unsigned: --unsigned-source "
+            "(unsigned_source=True)"
+        )
+
+
 def read_blob(at: Source, manifest: Manifest, artifact: Artifact) -> bytes:
     """Return an artifact's bytes, their hash checked."""
     at.store.allow(BUDGET_SECONDS + artifact.size / SLOWEST_BYTES_PER_SECOND)
@@ -329,8 +345,8 @@ def _release_of(at: Source, manifest: Stored[Manifest], ref: Ref) -> Stored[Rele
         for stored in _entries(at, model, alias):
             if stored.entry.manifest_sha256 == manifest.sha256:
                 return stored
-    if at.identity.signed and at.store.signer is None:
-        return None
+    if at.identity.signed or at.store.signer is not None:
+        return None  # nobody released it, and this key does not say that somebody did
     log = Log(at.identity.id, model, ref.alias, None, 0)
     entry = next_entry(log, manifest, kind="release", by="person", hold=False, reason="pulled")
     return parse(at.store.seal(entry), Release)

@@ -115,6 +115,9 @@ def copy(
     ] = None,
     features: FeaturesOption = None,
     trusted_type: TypesOption = None,
+    unsigned_source: Annotated[
+        bool, typer.Option("--unsigned-source", help="Sign it although nobody signed it before.")
+    ] = False,
     store: StoreOption = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -130,6 +133,7 @@ def copy(
         release=release,
         features=_function(features),
         trusted_types=tuple(trusted_type or ()),
+        unsigned_source=unsigned_source,
     )
     if json:
         _report.print_json(

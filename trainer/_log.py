@@ -38,6 +38,7 @@ from ._append import nonce
 from ._arguments import check_text
 
 LOOK_BACK: Final = 200
+_FARTHEST: Final = 10**9  # no log comes so far; beyond it only those lie who want its numbers to run out
 Kind = Literal["release", "rollback", "hold", "renewal", "recover"]
 By = Literal["person", "retrain"]
 
@@ -51,7 +52,8 @@ class Log:
         model: The model.
         alias: The alias.
         head: The highest valid entry, or None if there is none.
-        highest: The highest number there is, valid or not; 0 if none.
+        highest: The last number taken after the head without a gap, valid or not; 0 if none. Numbers are taken one
+            by one, so what lies beyond a gap was put there to have them run out, or to hide the next one.
         passed_over: The highest entry above the head that is an entry, and not signed as this trainer wants it. Apps
             with other keys may have accepted it, so the next one follows it.
     """
@@ -97,20 +99,31 @@ def read_log(store: Store, store_id: str, model: str, alias: str) -> Log:
     """
     numbers = store.releases(model, alias)
     head: Stored[Release] | None = None
-    passed_over: Previous | None = None
+    doubtful: list[int] = []
     for number in reversed(numbers):
         try:
             stored = _valid(store, store_id, model, alias, number)
         except SignatureError:
-            if head is None and passed_over is None:
-                found = whoever_signed_it(store, store_id, model, alias, number)
-                passed_over = Previous(number=number, sha256=found.sha256) if found else None
+            if head is None:
+                doubtful.append(number)
             continue
         if stored is not None:
             head = stored
             if not stored.entry.rootless:
                 break
-    return Log(store_id, model, alias, head, numbers[-1] if numbers else 0, passed_over)
+    last = _FARTHEST if head is None else last_taken(numbers, head.entry.number)
+    theirs = ((n, whoever_signed_it(store, store_id, model, alias, n)) for n in doubtful if n <= last)
+    passed_over = next((Previous(number=n, sha256=each.sha256) for n, each in theirs if each), None)
+    start = passed_over or (head.entry if head else None)
+    return Log(store_id, model, alias, head, last_taken(numbers, start.number if start else 0), passed_over)
+
+
+def last_taken(numbers: Collection[int], start: int) -> int:
+    """Return the last number after ``start`` that is reached without a gap."""
+    taken = set(numbers)
+    while start + 1 in taken:
+        start += 1
+    return start
 
 
 def check_names(model: str, alias: str | None = None) -> None:

@@ -20,7 +20,7 @@ from mlshared._load import SLOWEST_BYTES_PER_SECOND
 from mlshared._objects import open_objects
 from mlshared._schema import Schema
 from mlshared._version import RowFunction
-from mlshared.errors import ConfigError
+from mlshared.errors import ArtifactError, ConfigError
 from mlshared.manifest import (
     FORMAT,
     Artifact,
@@ -38,7 +38,7 @@ from ._collect import GRACE_SECONDS as COLLECTION_GRACE_SECONDS
 from ._estimators import describe_estimator, dump_estimator, dump_joblib, environment
 from ._fields import fields_from_schema, infer_fields
 from ._golden import golden_rows, make_golden
-from ._log import check_names
+from ._log import check_names, last_taken
 from ._lost import heads
 from ._plan import plan_for
 from ._raw_fields import raw_fields
@@ -290,7 +290,7 @@ def _number(store: Store, manifest: Manifest, elapsed: Callable[[], float]) -> S
     store.allow(BUDGET_SECONDS)
     model = manifest.model
     seen = heads(store, manifest.store, model)
-    version = max(store.versions(model), default=0) + 1
+    version = _next_version(store, manifest.store, model)
     while elapsed() <= COLLECTION_GRACE_SECONDS / 2:
         store.allow(BUDGET_SECONDS)
         numbered = manifest.model_copy(update={"version": version, "nonce": nonce(), "heads": seen})
@@ -300,6 +300,21 @@ def _number(store: Store, manifest: Manifest, elapsed: Callable[[], float]) -> S
         version += 1
     # The collector may take blobs that no manifest names for a publish that was given up.
     return None
+
+
+def _next_version(store: Store, store_id: str, model: str) -> int:
+    """Return the number after the highest manifest that is valid, and after what follows it without a gap."""
+    numbers = store.versions(model)
+    if last_taken(numbers, 0) == max(numbers, default=0):
+        return last_taken(numbers, 0) + 1
+    for number in reversed(numbers):
+        store.allow(BUDGET_SECONDS)
+        try:
+            if store.manifest(store_id, model, number) is not None:
+                return last_taken(numbers, number) + 1
+        except ArtifactError:
+            continue
+    return last_taken(numbers, 0) + 1
 
 
 def _elapsed() -> Callable[[], float]:

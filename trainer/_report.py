@@ -19,6 +19,8 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
+from mlshared._printable import printable
+
 from ._outcome import Outcome, Step
 
 _PLAIN_WIDTH: Final = 10_000
@@ -83,7 +85,7 @@ def print_outcome(outcome: Outcome) -> None:
     _print(out, _scores(outcome))
     _print(out, _checks(outcome))
     if outcome.plan_report:
-        out.print(outcome.plan_report, soft_wrap=True)
+        out.print(printable(outcome.plan_report), soft_wrap=True)
     out.print(_verdict(outcome), soft_wrap=True)
 
 
@@ -91,7 +93,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Print rows in aligned columns."""
     table = _table(columns)
     for row in rows:
-        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+        table.add_row(*(Text("" if cell is None else printable(str(cell))) for cell in row))
     _print(console(sys.stdout), table)
 
 
@@ -99,7 +101,7 @@ def print_lines(lines: Iterable[str]) -> None:
     """Print lines on stdout."""
     out = console(sys.stdout)
     for line in lines:
-        out.print(line, soft_wrap=True)
+        out.print(printable(line), soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
@@ -109,7 +111,7 @@ def print_json(value: Any) -> None:
 
 def print_problem(message: str) -> None:
     """Print one line on stderr."""
-    console(sys.stderr).print(Text(f"trainer: {' '.join(message.split())}"), soft_wrap=True)
+    console(sys.stderr).print(Text(printable(f"trainer: {' '.join(message.split())}")), soft_wrap=True)
 
 
 def outcome_json(outcome: Outcome) -> dict[str, Any]:
@@ -134,7 +136,7 @@ def _scores(outcome: Outcome) -> Table:
     for name, new in outcome.metrics.items():
         old = champion.get(name)
         cells = ["-", "-"] if old is None else [f"{old:.6g}", f"{new - old:+.6g}"]
-        table.add_row(Text(name), f"{new:.6g}", *cells)
+        table.add_row(Text(printable(name)), f"{new:.6g}", *cells)
     return table
 
 
@@ -142,7 +144,7 @@ def _checks(outcome: Outcome) -> Table:
     table = _table(("check", "", ""))
     for check in outcome.checks:
         verdict = Text("passed", style="green") if check.passed else Text("FAILED", style="bold red")
-        table.add_row(Text(check.name), verdict, Text(check.message))
+        table.add_row(Text(printable(check.name)), verdict, Text(printable(check.message)))
     return table
 
 

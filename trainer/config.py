@@ -18,6 +18,7 @@ import re
 import sys
 import tomllib
 import traceback
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -117,12 +118,25 @@ def find_config(start: Path | None = None) -> Config:
     """
     folder = (start or Path.cwd()).absolute()
     for parent in (folder, *folder.parents):
-        if (parent / FILE).is_file():
+        if (parent / FILE).is_file() and _is_ours(parent / FILE, folder):
             return _parse(parent / FILE, _toml(parent / FILE))
         project = parent / "pyproject.toml"
-        if project.is_file() and "trainer" in (tool := _toml(project).get("tool", {})):
+        if (
+            project.is_file()
+            and "trainer" in (tool := _toml(project).get("tool", {}))
+            and _is_ours(project, folder)
+        ):
             return _parse(project, tool["trainer"])
     return Config()
+
+
+def _is_ours(file: Path, folder: Path) -> bool:
+    """Return whether a file may say what to run: it is this user's, root's, or whose the working directory is."""
+    owner = file.stat().st_uid
+    if owner in {os.geteuid(), 0, folder.stat().st_uid}:
+        return True
+    warnings.warn(f"{file} belongs to another user (uid {owner}) and is not read", stacklevel=3)
+    return False
 
 
 def choose_store(given: StorePath | None, config: Config, environ: Mapping[str, str] | None = None) -> str:

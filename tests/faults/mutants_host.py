@@ -277,7 +277,7 @@ MUTANTS = [
     (
         "f37",
         "mlshared/_alias_log.py",
-        "            except AccessDenied:\n                self._explain_denial(store)\n                return\n",
+        "            except AccessDenied:\n                self._explain_denial(store)\n                return False\n",
         "            except AccessDenied:\n                raise\n",
         f"{HOST}test_f37_a_reader_without_list_bucket",
     ),

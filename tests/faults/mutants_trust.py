@@ -30,7 +30,13 @@ MUTANTS = [
         "",
         f"{KEYS}a_key_outside_its_scope",
     ),
-    ("f24", "mlshared/_keys.py", "or keyid in found:", ":", f"{KEYS}what_is_not_signed_by_us_is_refused"),
+    (
+        "f24",
+        "mlshared/_keys.py",
+        "            or keyid in found\n",
+        "",
+        f"{KEYS}what_is_not_signed_by_us_is_refused",
+    ),
     ("f24", "mlshared/_keys.py", "    if not keys:\n", "    if False:\n", f"{KEYS}an_unusable_key_is_named"),
     (
         "f24",
@@ -147,9 +153,9 @@ MUTANTS = [
     (
         "f24",
         "trainer/_append.py",
-        "store.trust = NO_KEYS",
-        "pass",
-        f"{SIGNING}an_unsigned_store_can_be_signed_from_now_on",
+        "    # Whether signatures are checked is decided by the keys here alone",
+        "    if not identity.signed:\n        store.trust = type(store.trust)()\n    # Whether",
+        f"{SIGNING}a_store_that_calls_itself_unsigned_is_checked_all_the_same",
     ),
     (
         "f24",
@@ -164,6 +170,41 @@ MUTANTS = [
         'if at.identity.signed and found.trust != "signed":',
         "if False:",
         f"{CARRY}a_pull_from_a_signed_store_is_checked",
+    ),
+    (
+        "f24",
+        "trainer/_carry.py",
+        "if signing.key is not None and not unsigned_source:",
+        "if False:",
+        f"{CARRY}a_copy_signs_nothing_unsigned",
+    ),
+    (
+        "f24",
+        "trainer/_carry.py",
+        "if at.identity.signed or at.store.signer is not None:",
+        "if at.identity.signed and at.store.signer is None:",
+        f"{CARRY}a_version_that_was_never_released",
+    ),
+    (
+        "f24",
+        "mlshared/_alias_log.py",
+        "if used_up or due or self._unfinished:",
+        "if False:",
+        "tests/mlshared/test_following.py::test_what_lies_beyond_what_was_planted_is_found",
+    ),
+    (
+        "f24",
+        "mlshared/_alias_log.py",
+        "            if number in self._passed:",
+        "            if False:",
+        "tests/mlshared/test_following.py::test_a_reader_that_starts_below_many_bad_ones",
+    ),
+    (
+        "f24",
+        "trainer/_log.py",
+        "return Log(store_id, model, alias, head, last_taken(numbers, start.number if start else 0), passed_over)",
+        "return Log(store_id, model, alias, head, max(numbers, default=0), passed_over)",
+        f"{HERE}f24_numbers_that_were_planted_far_up",
     ),
     (
         "f24",
@@ -189,8 +230,8 @@ MUTANTS = [
     (
         "f25",
         "mlshared/_alias_log.py",
-        "        self._accept_newest(store, [n for n in reversed(numbers) if n >= self._floor and n > known])",
-        "        self._floor = 1\n        self._accept_newest(store, list(reversed(numbers)))",
+        "        self._accept_newest(store, numbers)\n        if self.head is None:\n",
+        "        self._floor = 1\n        self._accept_newest(store, numbers)\n        if self.head is None:\n",
         f"{HERE}f25_a_log_that_was_cut_short_and_a_floor",
     ),
 ]

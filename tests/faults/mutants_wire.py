@@ -134,15 +134,18 @@ MUTANTS = [
     (
         "f07",
         "mlshared/_alias_log.py",
-        '                if stored.trust != "signed":\n                    self._check_again(store, raw, number)\n',
-        "",
+        (
+            '            if stored.trust != "signed":\n                self._check_again(store, raw, number)\n'
+            "            self._check_previous("
+        ),
+        "            self._check_previous(",
         f"{BYTES}f07_any_flipped_bit_of_an_entry[cold-moto]",
     ),
     (
         "f07",
         "mlshared/_alias_log.py",
-        "            except ArtifactError as error:\n                self._check_again(store, raw, number)\n",
-        "            except ArtifactError as error:\n",
+        "        except ArtifactError:\n            self._check_again(store, raw, number)\n            raise\n",
+        "        except ArtifactError:\n            raise\n",
         f"{BYTES}f07_any_flipped_bit_of_an_entry[cold-moto]",
     ),
     (
@@ -204,8 +207,8 @@ MUTANTS = [
     (
         "f12",
         "mlshared/_alias_log.py",
-        "if self._clock() - self._confirmed > CONFIRM_SECONDS:",
-        "if False:",
+        "due = self._clock() - self._confirmed > CONFIRM_SECONDS",
+        "due = False",
         f"{STORE}f12_the_bucket_is_emptied_or_deleted[emptied-moto]",
     ),
     (

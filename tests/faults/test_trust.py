@@ -16,13 +16,24 @@ import signers
 from shelf import NAME
 
 import trainer
-from mlshared import Client, IntegrityError, ModelNotReady, NotPublished, SignatureError, StorageError, events
+from mlshared import (
+    Client,
+    EnvironmentMismatch,
+    IntegrityError,
+    ModelNotReady,
+    NotPublished,
+    SignatureError,
+    StorageError,
+    events,
+)
 from mlshared._fingerprint import fingerprint
 from mlshared._looks import VOID_AFTER_LOOKS
 from mlshared._objects import open_objects
-from mlshared.manifest import Features, Previous, to_bytes
+from mlshared._policy import check_estimator
+from mlshared.manifest import FORMAT, Artifact, Features, Previous, Tombstone, to_bytes
 from mlshared.settings import make_settings
-from mlshared.store import IDENTITY_KEY, Store, release_key, version_key
+from mlshared.store import IDENTITY_KEY, Store, release_key, tombstone_key, version_key
+from trainer.errors import ReleaseRefused
 
 pair, sign, sign_store = signers.pair, signers.sign, signers.sign_store
 
@@ -314,6 +325,57 @@ def test_f24_unsigned_is_warned_of_once(shelf, tmp_path):
     ) as client:
         client.model(NAME).refresh()
     assert warnings() == []
+
+
+@pytest.mark.parametrize("garbage", [True, False])
+def test_f24_numbers_that_were_planted_far_up(world, garbage):
+    """They take no number, freeze no release, hold nothing back: not garbage, and not an entry nobody signed."""
+    model = world.client(OURS)
+    assert serves(model, 1)
+    for number in (1000, 9_999_999_999):
+        entry = world.entry().model_copy(update={"number": number, "hold": True})
+        world.plant(number, b"x" if garbage else to_bytes(entry))
+    assert [world.release(version).number for version in (2, 3)] == [2, 3]
+    assert trainer.rollback(NAME, store=world.url).number == 4
+    model.refresh()
+    assert serves(model, 2)
+    assert serves(world.client(OURS, cache="new"), 2)
+
+
+def test_f24_a_tombstone_that_is_none(world):
+    """What is no tombstone of that version keeps nobody from releasing it; one that is does."""
+    objects = world.store.objects
+    assert objects.create(tombstone_key(NAME, 2), b"x", timeout=5)
+    assert world.release(2).version == 2
+    made = Tombstone(
+        type=Tombstone.TYPE,
+        format=FORMAT,
+        store=world.store_id,
+        model=NAME,
+        nonce="0" * 32,
+        version=3,
+        manifest_sha256="0" * 64,
+        created_at=datetime.now(UTC),
+    )
+    assert objects.create(tombstone_key(NAME, 1), to_bytes(made), timeout=5)
+    assert not world.store.has_tombstone(NAME, 1)
+    assert objects.create(tombstone_key(NAME, 3), to_bytes(made), timeout=5)
+    with pytest.raises(ReleaseRefused, match="set aside"):
+        world.release(3)
+
+
+@pytest.mark.parametrize(
+    "requires", [{"a\nERROR forged": "1"}, {"scikit-learn": "1\nERROR forged"}, {"": "1"}]
+)
+def test_what_a_store_says_begins_no_line_in_a_log(requires, caplog):
+    """Names from a manifest are names, and whatever an error quotes is escaped."""
+    estimator = Artifact(kind="skops", required=True, sha256="0" * 64, size=0, requires=requires)
+    with pytest.raises(EnvironmentMismatch) as caught:
+        check_estimator(estimator, trust="signed", allow_joblib=False)
+    assert "\n" not in str(caught.value)
+    events.log_event(events.RefreshFailed(NAME, IntegrityError("a\nERROR forged \x1b[2J"), None, None))
+    (record,) = caplog.records
+    assert not {"\n", "\x1b"} & set(record.getMessage())
 
 
 def test_nothing_that_a_manifest_names_is_imported(world, tmp_path, monkeypatch):

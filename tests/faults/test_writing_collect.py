@@ -17,7 +17,7 @@ import trainer
 from mlshared import Client
 from mlshared._objects import open_objects
 from mlshared.errors import ConfigError, NotPublished, StorageError
-from mlshared.manifest import Artifact
+from mlshared.manifest import FORMAT, Artifact, Tombstone, to_bytes
 from mlshared.store import Store, blob_key, tombstone_key, version_key
 from trainer import _collect, _publish, _writing
 from trainer._append import OutcomeUnknown
@@ -397,7 +397,17 @@ def test_f39_a_first_release_that_cannot_be_taken_back_says_that_it_is_in_force(
 
 def test_f39_a_version_in_force_that_was_set_aside_can_be_held_and_doctor_tells(memory, capsys):
     """The release slipped in between the collector's look and its tombstone; no collector takes it."""
-    memory.objects.create(tombstone_key(MODEL, 3), b"", timeout=1)
+    made = Tombstone(
+        type=Tombstone.TYPE,
+        format=FORMAT,
+        store=STORE_ID,
+        model=MODEL,
+        nonce="0" * 32,
+        version=3,
+        manifest_sha256="0" * 64,
+        created_at=entries.NOON,
+    )
+    memory.objects.create(tombstone_key(MODEL, 3), to_bytes(made), timeout=1)
     assert trainer.hold(MODEL, store=memory.url).version == 3
     assert memory.later(30).collect(keep=1).collected == ()
     assert main(["doctor", "--store", memory.url, "--quiet", "--read-only"]) == 0

@@ -1,5 +1,6 @@
 """What a ref points at: which entries of a log are accepted, voided, remembered; versions; moments."""
 
+import contextlib
 import uuid
 from datetime import timedelta
 
@@ -270,6 +271,57 @@ def test_a_reader_that_may_not_read(cache):
     reader = Store(Unlistable(open_objects(f"memory://{uuid.uuid4().hex}")))
     with pytest.raises(AccessDenied):
         following(cache).look(reader)
+
+
+@pytest.mark.parametrize("planted", [[1000], [9_999_999_999], list(range(2, 20)), [19]])
+def test_what_lies_beyond_what_was_planted_is_found(store, cache, planted):
+    """By one who follows the log, too: at once where all it asks for is taken, else within ten minutes."""
+    first = release(1, manifest_sha256=A)
+    put(store, first)
+    now = [0.0]
+    log = AliasLog(STORE_ID, REF, cache.log(STORE_ID, "flights", "production"), clock=lambda: now[0])
+    log.look(store)
+    for number in planted:
+        spoil(store, number, b"x")
+    place = 20 if len(planted) > 1 else 18
+    put(store, release(place, prev=first, version=place))
+    for _ in range(VOID_AFTER_LOOKS * LOOK_AHEAD):
+        log.look(store)
+    if len(planted) == 1:
+        assert log.head.entry.number == 1
+        now[0] += CONFIRM_SECONDS + 1
+        log.look(store)
+    assert log.head.entry.number == place
+
+
+@pytest.mark.parametrize("text", ["flights", "flights@latest"])
+def test_a_reader_that_starts_below_many_bad_ones(store, cache, text):
+    """Each look goes on where the last one ran out of time; what is mended meanwhile is found."""
+    put(store, manifest(1), *chain(1))
+    for number in range(2, 12):
+        spoil(store, number, b"x")
+        spoil_version(store, number)
+    log, objects = following(cache, text), Counted(store.objects)
+    for _ in range(4):
+        objects.left = 6
+        with contextlib.suppress(StorageError):
+            log.look(Store(objects))
+    objects.left = 6
+    log.look(Store(objects))
+    assert [target.version for target in log.targets] == [1]
+
+
+def test_the_latest_beyond_all_that_is_asked_for(store, cache):
+    """The list tells, once sixteen in a row are void."""
+    put(store, manifest(1))
+    log = following(cache, "flights@latest")
+    log.look(store)
+    for number in range(2, 20):
+        spoil_version(store, number)
+    put(store, manifest(20))
+    for _ in range(VOID_AFTER_LOOKS * LOOK_AHEAD):
+        log.look(store)
+    assert log.targets[0].version == 20
 
 
 # -- versions and moments -----------------------------------------------------------------------------------

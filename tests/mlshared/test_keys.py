@@ -393,3 +393,27 @@ def test_without_securesystemslib_keys_are_an_error_that_says_what_to_install(mo
     monkeypatch.setitem(sys.modules, "securesystemslib", None)
     with pytest.raises(ConfigError, match=r"pip install 'mlshared\[trust\]'"):
         Trust(keys(OURS.trusted()))
+
+
+def test_a_name_in_a_signature_is_one():
+    """It is shown in logs: one with a line break in it begins no line there."""
+    with pytest.raises(SignatureError, match="signatures that are none") as caught:
+        read(resigned(keyid="a\nERROR forged"), OURS.trusted())
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scope", ["models", "aliases", "store"])
+def test_a_scope_that_is_null_widens_nothing(scope):
+    """Whoever wrote it meant something else than everything."""
+    with pytest.raises(ValueError, match=f"{scope} is null"):
+        read_keys([{**OURS.trusted(), scope: None}])
+
+
+def test_a_scope_that_is_given_twice_widens_nothing(tmp_path):
+    """In a file, and in the environment."""
+    twice = json.dumps(OURS.trusted(models=["flights"]))[:-1] + ', "models": ["flights", "hotels"]}'
+    (tmp_path / "key.pub").write_text(twice)
+    with pytest.raises(ValueError, match="holds no public key"):
+        read_keys(str(tmp_path / "key.pub"))
+    with pytest.raises(ConfigError, match="no key twice"):
+        from_environment({"MLSHARED_TRUSTED_KEYS": twice})

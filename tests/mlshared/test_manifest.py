@@ -74,6 +74,13 @@ def test_a_manifest_comes_back(fields, artifacts, classes, labels, version):
     assert [types(field.enum) for field in back.fields] == [types(field.enum) for field in made.fields]
 
 
+@pytest.mark.parametrize("value", ["nan", "inf", "3600", -1.0, True])
+def test_a_promise_is_a_number_of_seconds(value):
+    """A word that means one is none: with what is no number neither times nor order can be told."""
+    with pytest.raises(IntegrityError, match="fresh_for_seconds"):
+        parse(payload(release(1), fresh_for_seconds=value), Release)
+
+
 @given(st.integers(1, 9_999_999_999), st.lists(st.integers(1, 99), max_size=4), st.booleans(), st.text())
 def test_a_release_comes_back(number, withdrawn, hold, reason):
     """Every field as it was."""

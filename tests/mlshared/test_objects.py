@@ -1,7 +1,9 @@
 """Storage: the same behaviour on a folder, in memory and over a real S3 wire, and what each must survive."""
 
 import asyncio
+import contextlib
 import functools
+import gzip
 import http.server
 import json
 import os
@@ -706,6 +708,47 @@ def test_replica(tmp_path):
     with pytest.raises(StorageError):
         get(objects, "flights/a")
     objects.close()
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_replica_unpacks_nothing(packed):
+    """A megabyte can unpack to gigabytes; nor is more read than asked for where the range is ignored."""
+    body = gzip.compress(bytes(8 * MIB)) if packed else bytes(8 * MIB)
+    asked = []
+
+    class Handler(QuietFiles):
+        def do_GET(self):
+            asked.append(self.headers["Accept-Encoding"])
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            if packed:
+                self.send_header("Content-Encoding", "gzip")
+            self.end_headers()
+            with contextlib.suppress(OSError):  # the reader hangs up
+                self.wfile.write(body)
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        objects = open_objects(f"http://127.0.0.1:{server.server_port}")
+        if packed:
+            with pytest.raises(StorageError, match="comes packed"):
+                get(objects, "a")
+        else:
+            assert get(objects, "a", limit=10) == bytes(11)
+        objects.close()
+        server.shutdown()
+    assert asked == ["identity"]
+
+
+@pytest.mark.parametrize("how", ["get", "copy"])
+def test_a_pipe_in_a_folder_keeps_nobody_waiting(tmp_path, how):
+    """It is there, and holds nothing that belongs there."""
+    objects = open_objects(str(tmp_path))
+    os.mkfifo(tmp_path / "a")
+    if how == "get":
+        assert get(objects, "a") == b""
+    else:
+        assert objects.copy("a", pytest.fail, limit=9, timeout=SECONDS)
 
 
 class QuietFiles(http.server.SimpleHTTPRequestHandler):

@@ -507,3 +507,18 @@ def test_schemas_of_the_same_fields_share_what_was_compiled():
     assert one.row({"distance": None}) == {"distance": None}
     with pytest.raises(InputError):
         other.row({"distance": None})
+
+
+def test_a_row_of_many_strange_names_costs_little():
+    """What a missing field may have been called is looked for among a hundred names, for twenty fields."""
+    schema = Schema([Field(name=f"field_number_{i}", kind="number", dtype="float64") for i in range(300)])
+    row = {f"feeld_numbr_{i}": 1 for i in range(100_000)}
+    asked = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "mlshared._schema.get_close_matches", lambda _, names, **__: asked.append(len(names)) or []
+        )
+        with pytest.raises(InputError) as caught:
+            schema.row(row)
+    assert len(caught.value.errors()) == 21
+    assert (len(asked), max(asked)) == (21, 100)

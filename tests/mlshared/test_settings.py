@@ -130,3 +130,11 @@ def test_a_store_that_is_a_file(tmp_path):
     for use in (lambda: objects.create("a/b", b"", timeout=1), lambda: objects.names("a", timeout=1)):
         with pytest.raises(ConfigError, match="is a file, not a folder"):
             use()
+
+
+@pytest.mark.parametrize("url", ["https://user:hunter2@host/models", "s3://user:hunter2@bucket"])
+def test_a_store_with_credentials_in_it_is_refused(url):
+    """Settings are shown; storage_options are not."""
+    with pytest.raises(ConfigError, match="holds credentials") as caught:
+        make_settings({"store": url})
+    assert "hunter2" not in str(caught.value)

@@ -181,15 +181,16 @@ def test_a_pulled_folder_keeps_its_signatures(signed, tmp_path, trusts):
 
 
 def test_a_version_that_was_never_released(signed, tmp_path, trusts, signs):
-    """Of a signed store it answers to its number; with the store's key it gets a release of its own."""
+    """Of a signed store it answers to its number: the store's key does not say that somebody released it."""
     trusts(OURS)
     assert trainer.pull(f"{NAME}@2", tmp_path / "a", store=signed).ref == f"{NAME}@2"
     signs(OURS)
-    assert trainer.pull(f"{NAME}@2", tmp_path / "b", store=signed).ref == f"{NAME}@production"
-    for folder, ref in (("a", f"{NAME}@2"), ("b", NAME)):
+    assert trainer.pull(f"{NAME}@2", tmp_path / "b", store=signed).ref == f"{NAME}@2"
+    for folder in "ab":
+        assert Store(open_objects(str(tmp_path / folder))).aliases(NAME) == []
         settings = {"poll_seconds": 0, "cache_dir": tmp_path / f"cache-{folder}"}
         with Client(tmp_path / folder, trusted_keys=[OURS.trusted()], **settings) as client:
-            assert client.model(ref).current.version == 2
+            assert client.model(f"{NAME}@2").current.version == 2
 
 
 def test_a_pull_from_a_signed_store_is_checked(signed, tmp_path, trusts):
@@ -271,6 +272,30 @@ def test_a_copy_vouches_for_nothing_unchecked(signed, target, trusts, signs):
     with pytest.raises(SignatureError):
         trainer.copy(f"{NAME}@1", target, store=signed)
     assert Store(open_objects(target)).identity() is None
+
+
+def test_a_copy_signs_nothing_unsigned(shelf, signed, target, trusts, tmp_path, capsys):
+    """Whatever its store calls itself, which is a word in the bucket: only if the operator says so."""
+    key = str(THEIRS.write_to(tmp_path / "theirs.key"))
+    url = str(shelf.folder)
+    with pytest.raises(SignatureError, match="--unsigned-source"):
+        trainer.copy(f"{NAME}@2", target, store=url, key=key)
+    trusts(OURS)
+    with pytest.raises(SignatureError):
+        trainer.copy(f"{NAME}@2", target, store=url, key=key)
+    assert Store(open_objects(target)).identity() is None
+    # Nor is a signed store's version signed anew unchecked by that word.
+    trusts(THEIRS)
+    with pytest.raises(SignatureError, match="lies in a signed store"):
+        trainer.copy(f"{NAME}@2", target, store=signed, key=key, unsigned_source=True)
+    assert main(["copy", f"{NAME}@2", "--to", target, "--key", key, "--store", url, "--unsigned-source"]) == 0
+    assert f"{NAME}@1 in {target}" in capsys.readouterr().out
+
+
+def test_verify_with_keys_passes_nothing_unsigned(shelf, trusts):
+    """In a store that calls itself unsigned, too."""
+    trusts(OURS)
+    assert failed(trainer.verify(f"{NAME}@1", store=str(shelf.folder))) == ["signature"]
 
 
 def test_a_copy_into_the_same_store(shelf):

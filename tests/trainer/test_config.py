@@ -1,3 +1,4 @@
+import os
 import re
 import sys
 from pathlib import Path
@@ -178,3 +179,21 @@ def test_file_and_recipe_agree_on_the_name(module, tmp_path):
     (tmp_path / "trainer.toml").write_text(TOML.format(name).replace("flights", "planes"))
     with pytest.raises(ConfigError, match="calls it 'planes', its recipe 'flights'"):
         find_config().recipe("planes")
+
+
+def test_a_file_of_another_user_is_not_read(tmp_path, monkeypatch):
+    """It names code to run, and anybody may write one into a folder above that is everybody's."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (tmp_path / "trainer.toml").write_text('store = "theirs"\n')
+    real = Path.stat
+
+    def stat(path, **options):
+        found = real(path, **options)
+        if path.name != "trainer.toml":
+            return found
+        return os.stat_result([*found[:4], 4242, *found[5:10]])
+
+    monkeypatch.setattr(Path, "stat", stat)
+    with pytest.warns(UserWarning, match="belongs to another user"):
+        assert find_config(folder) == Config()

@@ -185,8 +185,12 @@ def test_numbers_follow_the_highest(store, made):
 
 
 def test_a_gap_is_not_filled(store, made):
-    """A number that was taken once is never given again."""
-    store.objects.create(version_key(MODEL, 7), b"{}", timeout=1)
+    """A number that was taken once is never given again; what is no manifest, far up, takes none."""
+    store.objects.create(version_key(MODEL, 9_999_999_999), b"{}", timeout=1)
+    first = upload(store, made).entry
+    assert first.version == 1
+    seventh = first.model_copy(update={"version": 7})
+    store.objects.create(version_key(MODEL, 7), store.seal(seventh), timeout=1)
     assert upload(store, made).entry.version == 8
 
 

@@ -140,3 +140,14 @@ def test_a_problem_is_one_line_on_stderr(capsys):
     """Whatever the message holds."""
     _report.print_problem("store\n  gone [bold]")
     assert capsys.readouterr() == ("", "trainer: store gone [bold]\n")
+
+
+def test_nothing_from_a_store_steers_a_terminal(capsys):
+    """Escapes and line breaks are shown as what they are."""
+    forged = "ok\x1b[2J\nFAILED line"
+    _report.print_table(("reason",), [(forged,)])
+    _report.print_lines([forged])
+    _report.print_problem(forged)
+    shown = capsys.readouterr()
+    assert "\x1b" not in shown.out + shown.err
+    assert not any(line.startswith("FAILED") for line in (shown.out + shown.err).splitlines())

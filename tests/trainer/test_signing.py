@@ -30,8 +30,8 @@ from mlshared import (
 from mlshared._keys import Trust
 from mlshared._objects import open_objects
 from mlshared._policy import check_policy
-from mlshared.manifest import Artifact
-from mlshared.store import Store, open_manifest, open_release, release_key
+from mlshared.manifest import Artifact, Previous
+from mlshared.store import IDENTITY_KEY, Store, open_manifest, open_release, release_key, version_key
 from trainer import _collect
 from trainer._append import found_store
 from trainer._doctor import examine
@@ -298,15 +298,31 @@ def test_a_signed_store_is_not_written_without_a_key(url, signs, fitted, monkeyp
     assert len(trainer.versions(MODEL, store=url)) == len(trainer.history(MODEL, store=url)) == 1
 
 
-def test_an_unsigned_store_can_be_signed_from_now_on(url, fitted, monkeypatch, tmp_path):
-    """It goes on calling itself unsigned; a client with keys takes what is signed, and nothing from before."""
+def call_unsigned(url):
+    """Change a store's word, as who writes to its bucket can."""
+    path = f"{url.removeprefix('memory:/')}/{IDENTITY_KEY}"
+    raw = MemoryFileSystem().cat_file(path)
+    MemoryFileSystem().pipe_file(path, raw.replace(b'"signed":true', b'"signed":false'))
+    assert not Store(open_objects(url)).identity().signed
+
+
+def test_an_unsigned_store_can_be_signed_from_now_on(fitted, monkeypatch, tmp_path):
+    """By a person who releases a version that was published with the key; nothing from before is vouched for."""
+    url = str(tmp_path / "models")  # where this host remembers the log, too
     publish(fitted, url)
     with serve(url, tmp_path / "a", trusted_keys=[OURS.trusted()]) as client, pytest.raises(SignatureError):
         client.model(MODEL).refresh()
     monkeypatch.setenv(KEY, OURS.pem.decode())
-    assert trainer.hold(MODEL, store=url).prev.number == 1  # what is unsigned is in force, for trainers too
-    publish(fitted, url)
-    trainer.release(MODEL, 2, store=url)
+    for write in (
+        lambda: trainer.hold(MODEL, store=url),
+        lambda: trainer.release(MODEL, 1, store=url),
+        lambda: trainer.rollback(MODEL, to=1, store=url),
+    ):
+        with pytest.raises((SignatureError, ReleaseRefused)):
+            write()
+    assert not publish(fitted, url).released
+    entry = trainer.release(MODEL, 2, store=url)
+    assert (entry.number, entry.prev.number, entry.fallback) == (2, 1, None)
     assert not Store(open_objects(url)).identity().signed
     with serve(url, tmp_path / "b", trusted_keys=[OURS.trusted()]) as client:
         client.model(MODEL).refresh()
@@ -314,6 +330,31 @@ def test_an_unsigned_store_can_be_signed_from_now_on(url, fitted, monkeypatch, t
     with serve(url, tmp_path / "c") as client:
         client.model(MODEL).refresh()
         assert client.model(MODEL).current.trust == "unverified"
+
+
+def test_a_store_that_calls_itself_unsigned_is_checked_all_the_same(url, signs, fitted):
+    """The key here decides, not a word in the bucket: nothing planted is fallen back to, held by, or signed."""
+    publish(fitted, url)
+    publish(fitted, url, release=ALIAS)
+    call_unsigned(url)
+    store = Store(open_objects(url))
+    store_id = store.identity().id
+    evil = store.manifest(store_id, MODEL, 1).entry.model_copy(update={"version": 3})
+    assert store.objects.create(version_key(MODEL, 3), store.seal(evil), timeout=5)
+    update = {
+        "number": 3,
+        "version": 3,
+        "hold": True,
+        "manifest_sha256": store.manifest(store_id, MODEL, 3).sha256,
+        "prev": Previous(number=2, sha256=store.release(store_id, MODEL, ALIAS, 2).sha256),
+    }
+    planted = store.release(store_id, MODEL, ALIAS, 2).entry.model_copy(update=update)
+    assert store.objects.create(release_key(MODEL, ALIAS, 3), store.seal(planted), timeout=5)
+    entry = trainer.hold(MODEL, store=url)
+    assert (entry.number, entry.version, entry.fallback.version) == (4, 2, 1)
+    assert trainer.rollback(MODEL, store=url, hold=False).version == 1
+    with pytest.raises(SignatureError):
+        trainer.release(MODEL, 3, store=url)
 
 
 def test_an_entry_by_a_colleagues_key(url, signs, fitted, monkeypatch, tmp_path):
