@@ -11,6 +11,7 @@ shelf           a store with a model in three versions, made once: .copy_to(fold
 import gc
 import importlib.util
 import os
+import signal
 import sys
 import time
 import uuid
@@ -31,6 +32,11 @@ def pytest_collection_finish():
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+
+
+# A job that a shell starts in the background ignores Ctrl-C, and so would all that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _beside(path: str) -> Any:

@@ -276,14 +276,8 @@ MUTANTS = [
         '    except ValueError as error:\n        raise IntegrityError(f"its categories',
         SIZES,
     ),
-    ("f30", "mlshared/_skops_audit.py", "if data.count(_MEMBER) > _MOST_MEMBERS:", "if False:", SIZES),
-    (
-        "f30",
-        "mlshared/_skops_audit.py",
-        "if sum(member.file_size for member in file.infolist()) > len(data):",
-        "if False:",
-        SIZES,
-    ),
+    ("f30", "mlshared/_skops_zip.py", "if data.count(_MEMBER) > MOST_MEMBERS:", "if False:", SIZES),
+    ("f30", "mlshared/_skops_zip.py", "            _check_layout(data, file)\n", "", SIZES),
     (
         "f34",
         "mlshared/model.py",
