@@ -249,4 +249,11 @@ MUTANTS = [
         "    if False:\n",
         f"{WRITING}test_f40_a_new_required_field_is_never_released_by_itself",
     ),
+    (
+        "f36",
+        "trainer/_release.py",
+        "            if log.head is not None and log.head.entry.hold:\n",
+        "            if False:\n",
+        "tests/trainer/test_publish.py::test_a_hold_is_passed_by_no_publish",
+    ),
 ]
