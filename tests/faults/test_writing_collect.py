@@ -325,8 +325,23 @@ def test_f39_a_version_set_aside_is_not_released(aside):
     assert trainer.history(MODEL, store=aside.url)[-1].version == 3
 
 
+def tombstone(version):
+    """Return what a collector writes to set a version aside."""
+    made = Tombstone(
+        type=Tombstone.TYPE,
+        format=FORMAT,
+        store=STORE_ID,
+        model=MODEL,
+        nonce="0" * 32,
+        version=version,
+        manifest_sha256="0" * 64,
+        created_at=entries.NOON,
+    )
+    return to_bytes(made)
+
+
 class Meanwhile:
-    """Objects to which something happens as soon as an entry was created: the store fails, or a tombstone appears."""
+    """Objects to which something happens once an entry was created: the store fails, or a version is set aside."""
 
     def __init__(self, inner, event):
         self._inner = inner
@@ -338,7 +353,7 @@ class Meanwhile:
         if "/releases/" in key and not self._created:
             self._created = True
             if self._event != "the store fails":
-                self._inner.create(self._event, b"", timeout=timeout)
+                self._inner.create(tombstone_key(MODEL, self._event), tombstone(self._event), timeout=timeout)
         return won
 
     def get(self, key, *, limit, timeout):
@@ -381,7 +396,7 @@ def test_f39_a_budget_for_the_look_after_the_entry(memory):
             to.store.allow(0.0)
             return won
 
-    to = Writing(Store(Slow(memory.objects, tombstone_key(MODEL, 2))), STORE_ID)
+    to = Writing(Store(Slow(memory.objects, 2)), STORE_ID)
     with pytest.raises(ReleaseRefused, match="and is not released"):
         release_over(to)
     assert trainer.history(MODEL, store=memory.url)[-1].version == 3
@@ -391,23 +406,13 @@ def test_f39_a_first_release_that_cannot_be_taken_back_says_that_it_is_in_force(
     """There is nothing to go back to."""
     place = Place(f"memory://{uuid.uuid4().hex}/models", versions=2)
     with pytest.raises(ReleaseRefused, match="number 1 of flights@production put it in force, where it is"):
-        released_meanwhile(place, tombstone_key(MODEL, 2))
+        released_meanwhile(place, 2)
     assert trainer.history(MODEL, store=place.url)[-1].version == 2
 
 
 def test_f39_a_version_in_force_that_was_set_aside_can_be_held_and_doctor_tells(memory, capsys):
     """The release slipped in between the collector's look and its tombstone; no collector takes it."""
-    made = Tombstone(
-        type=Tombstone.TYPE,
-        format=FORMAT,
-        store=STORE_ID,
-        model=MODEL,
-        nonce="0" * 32,
-        version=3,
-        manifest_sha256="0" * 64,
-        created_at=entries.NOON,
-    )
-    memory.objects.create(tombstone_key(MODEL, 3), to_bytes(made), timeout=1)
+    memory.objects.create(tombstone_key(MODEL, 3), tombstone(3), timeout=1)
     assert trainer.hold(MODEL, store=memory.url).version == 3
     assert memory.later(30).collect(keep=1).collected == ()
     assert main(["doctor", "--store", memory.url, "--quiet", "--read-only"]) == 0
