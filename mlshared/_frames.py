@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from mlshared._schema import Schema, bounded, holds_integers, missing_field, shown
+from mlshared._problems import bounded, missing_field, shown
+from mlshared._schema import Schema
+from mlshared._values import holds_integers
 from mlshared.errors import ConfigError, InputError
 from mlshared.manifest import Field
 

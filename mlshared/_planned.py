@@ -12,7 +12,8 @@ import numpy as np
 
 from mlshared import _frames
 from mlshared._native import Flag
-from mlshared._schema import Schema, is_missing
+from mlshared._schema import Schema
+from mlshared._values import is_missing
 from mlshared._version import Predictor
 from mlshared.errors import ModelNotReady, raisable
 from mlshared.plan import Plan

@@ -13,101 +13,31 @@ pandas is never imported here. A number is checked as float64; whole numbers bey
 the training column was of integers, so that large identifiers are not rounded.
 """
 
-import re
-import reprlib
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from datetime import date
-from decimal import Decimal
-from difflib import get_close_matches
-from enum import Enum
-from functools import lru_cache
 from itertools import islice
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    BaseModel,
-    BeforeValidator,
-    NaiveDatetime,
-    Strict,
-    TypeAdapter,
-    ValidationError,
+from pydantic import BaseModel, ValidationError
+
+from mlshared._problems import (
+    MOST_CHARACTERS,
+    MOST_LOOK_ALIKES,
+    MOST_PROBLEMS,
+    bounded,
+    described,
+    misfit,
+    missing_field,
+    shown,
 )
-from pydantic import Field as Constrained
-from typing_extensions import TypedDict  # pydantic refuses typing.TypedDict before Python 3.12
-
-from mlshared._breath import breathe
+from mlshared._values import column_validator, plain, row_validator, unrounded
 from mlshared.errors import InputError, InputProblem
-from mlshared.manifest import Field, Scalar
+from mlshared.manifest import Field
 
-_MOST_PROBLEMS: Final = 20
-_MOST_LOOK_ALIKES: Final = 100
 _MOST_IGNORED: Final = 100
 _OTHERS: Final = "(others)"
-_MOST_CHARACTERS: Final = 60
-_EXACT_FLOAT: Final = 2.0**53 - 1  # 2**53 + 1 rounds to 2**53
-_WHOLE: Final = re.compile(r"[+-]?[0-9]{1,20}", re.ASCII)
-_DIGITS: Final = re.compile(r"\s*[+-]?[0-9._]+\s*", re.ASCII)
 _NO_CATEGORIES: Final[Mapping[str, list[Any]]] = MappingProxyType({})
-
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = _MOST_CHARACTERS
-_SHORT.maxlevel = 2
-_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = _SHORT.maxset = 3
-
-
-def shown(value: Any) -> str:
-    """Return ``repr(value)``, at most 60 characters of it."""
-    try:
-        text = _SHORT.repr(value)
-    except ValueError:  # Python refuses to print integers of thousands of digits
-        text = f"<a very large {type(value).__name__}>"
-    return text if len(text) <= _MOST_CHARACTERS else text[: _MOST_CHARACTERS - 3] + "..."
-
-
-def is_missing(value: Any) -> bool:
-    """Return whether this is None, NaN, ``pd.NA`` or NaT; pandas need not be installed."""
-    if value is None:
-        return True
-    if isinstance(value, float | np.floating):
-        return bool(value != value)  # noqa: PLR0124 - NaN is what differs from itself
-    if isinstance(value, np.datetime64 | np.timedelta64):
-        return bool(np.isnat(value))
-    if isinstance(value, Decimal):
-        return value.is_nan()
-    return type(value).__name__ in {"NAType", "NaTType"} and type(value).__module__.startswith("pandas.")
-
-
-def holds_integers(dtype: str) -> bool:
-    """Return whether a training dtype is one of whole numbers: ``int64``, ``UInt8``, ``int32[pyarrow]``."""
-    return dtype.lower().startswith(("int", "uint"))
-
-
-def missing_field(field: Field, unknown: Iterable[Any]) -> InputProblem:
-    """Return the problem of a field that is not there, naming the closest of the unknown names."""
-    return missing_key(field.name, unknown, nullable=field.nullable)
-
-
-def missing_key(wanted: str, unknown: Iterable[Any], *, nullable: bool = False) -> InputProblem:
-    """Return the problem of a key that is not there, naming the closest of the unknown ones."""
-    names = [n for n in unknown if isinstance(n, str) and len(n) <= 2 * len(wanted) + 8][:_MOST_IGNORED]
-    folded = {name.casefold(): name for name in names}
-    close = get_close_matches(wanted.casefold(), folded, n=1)
-    if close:
-        return {"field": wanted, "message": f"missing; did you mean {shown(folded[close[0]])}?"}
-    mend = ", as None if it is not known" if nullable else ""
-    return {"field": wanted, "message": f"missing; send it{mend}"}
-
-
-def bounded(problems: Sequence[InputProblem]) -> InputError:
-    """Return the error of these problems, of which it lists the first twenty."""
-    listed = list(problems[:_MOST_PROBLEMS])
-    if len(problems) > _MOST_PROBLEMS:
-        listed.append({"field": "...", "message": f"only the first {_MOST_PROBLEMS} problems are listed"})
-    return InputError(listed)
 
 
 class Schema:
@@ -134,8 +64,8 @@ class Schema:
         self._by_name = {field.name: field for field in self.fields}
         self._width = len(self.fields)
         self._ignored: dict[str, int] = {}
-        self._quick = _row_validator(self.fields, careful=False)
-        self._careful = _row_validator(self.fields, careful=True)
+        self._quick = row_validator(self.fields, careful=False)
+        self._careful = row_validator(self.fields, careful=True)
 
     @property
     def ignored(self) -> dict[str, int]:
@@ -190,7 +120,7 @@ class Schema:
             InputError: If it is no list, or of any row; its fields are named ``[3].distance``.
         """
         if not isinstance(x, list | tuple):
-            raise InputError([{"field": "rows", "message": f"expected a list of rows, not {_a(x)}"}])
+            raise InputError([{"field": "rows", "message": f"expected a list of rows, not {described(x)}"}])
         if x and not self.is_row(x[0]) and not isinstance(x[0], list | tuple | np.ndarray):
             raise InputError([self._not_a_row(x, "rows")])
         checked: list[dict[str, Any]] = []
@@ -200,7 +130,7 @@ class Schema:
                 checked.append(self.row(row))
             except InputError as error:
                 problems += self._numbered(number, row, error)
-                if len(problems) > _MOST_PROBLEMS:
+                if len(problems) > MOST_PROBLEMS:
                     break
         if problems:
             raise bounded(problems)
@@ -213,16 +143,15 @@ class Schema:
             InputError: If a value is wrong; names the first such row, as ``[3].distance``.
         """
         field = self._by_name[name]
-        plain = [_plain(field, value) for value in values]
-        validator: TypeAdapter[list[Any]] = TypeAdapter(_column_of(field))
+        given = [plain(field, value) for value in values]
         try:
-            checked = validator.validate_python(plain)
+            checked = column_validator(field)(given)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False, include_context=False)[0]
             number = int(first["loc"][0])
-            message = _message(field, plain[number], first["type"])
+            message = misfit(field, given[number], first["type"])
             raise InputError([{"field": f"[{number}].{name}", "message": message}]) from error
-        return [_unrounded(field, given, value) for given, value in zip(plain, checked, strict=True)]
+        return [unrounded(field, sent, value) for sent, value in zip(given, checked, strict=True)]
 
     def count_ignored(self, names: Iterable[Any]) -> None:
         """Count an input's fields that the model does not read.
@@ -230,7 +159,7 @@ class Schema:
         A count is a hint for people: two threads may lose one between them, so that nobody waits for a lock.
         """
         for name in names:
-            key = name[:_MOST_CHARACTERS] if isinstance(name, str) else shown(name)
+            key = name[:MOST_CHARACTERS] if isinstance(name, str) else shown(name)
             if key not in self._ignored and len(self._ignored) >= _MOST_IGNORED:
                 key = _OTHERS
             self._ignored[key] = self._ignored.get(key, 0) + 1
@@ -246,39 +175,39 @@ class Schema:
 
     def _not_a_row(self, x: Any, field: str) -> InputProblem:
         if self.input == "text":
-            return {"field": field, "message": f"expected a str, or a list of str, not {_a(x)}"}
+            return {"field": field, "message": f"expected a str, or a list of str, not {described(x)}"}
         names = ", ".join(f"{shown(name)}: ..." for name in self.names[:2])
         example = f"{{{names}{', ...' if self._width > 2 else ''}}}"
         if isinstance(x, list | tuple | np.ndarray):
             mend = f"its values have no names; send a mapping {example}"
             if self.input == "array":
                 mend += ", or a 2-D numpy array for a table"
-            return {"field": field, "message": f"{_a(x)} is no row: {mend}"}
+            return {"field": field, "message": f"{described(x)} is no row: {mend}"}
         mend = "; parse the JSON first" if isinstance(x, str | bytes) else ""
-        return {"field": field, "message": f"expected a mapping {example}, not {_a(x)}{mend}"}
+        return {"field": field, "message": f"expected a mapping {example}, not {described(x)}{mend}"}
 
     def _checked_with_care(self, x: dict[Any, Any]) -> dict[str, Any]:
-        plain = {field.name: _plain(field, x[field.name]) for field in self.fields if field.name in x}
+        given = {field.name: plain(field, x[field.name]) for field in self.fields if field.name in x}
         try:
-            checked = self._careful(plain)
+            checked = self._careful(given)
         except ValidationError as error:
-            raise bounded(self._problems(x, plain, error)) from error
-        return {name: _unrounded(self._by_name[name], plain[name], value) for name, value in checked.items()}
+            raise bounded(self._problems(x, given, error)) from error
+        return {name: unrounded(self._by_name[name], given[name], value) for name, value in checked.items()}
 
     def _problems(
-        self, x: dict[Any, Any], plain: dict[str, Any], error: ValidationError
+        self, x: dict[Any, Any], given: dict[str, Any], error: ValidationError
     ) -> list[InputProblem]:
         problems: dict[str, InputProblem] = {}
-        unknown = list(islice((name for name in x if name not in self._by_name), _MOST_LOOK_ALIKES))
+        unknown = list(islice((name for name in x if name not in self._by_name), MOST_LOOK_ALIKES))
         for found in error.errors(include_url=False, include_input=False, include_context=False):
             name = str(found["loc"][0])
-            if len(problems) > _MOST_PROBLEMS:
+            if len(problems) > MOST_PROBLEMS:
                 break  # more are not listed, and looking for what each may have been called costs
             if name in problems:  # a union reports each of its members
                 continue
             field = self._by_name[name]
-            if name in plain:
-                message = _message(field, plain[name], found["type"])
+            if name in given:
+                message = misfit(field, given[name], found["type"])
                 problems[name] = {"field": name, "message": message}
             else:
                 problems[name] = missing_field(field, unknown)
@@ -288,117 +217,6 @@ class Schema:
         for problem in error.errors():
             where = f"[{number}].{problem['field']}" if self.is_row(row) else f"[{number}]"
             yield {"field": where, "message": problem["message"]}
-
-
-# The next version of a model mostly reads the same fields: a swap then compiles nothing, which takes pydantic
-# milliseconds in one piece.
-@lru_cache(maxsize=64)
-def _row_validator(fields: tuple[Field, ...], *, careful: bool) -> Any:
-    annotations = {}
-    for field in fields:
-        annotations[field.name] = _annotation(field, careful=careful)
-        breathe()
-    row = TypedDict("Row", annotations)  # type: ignore[misc]
-    compiled = TypeAdapter(row).validator.validate_python
-    breathe()
-    return compiled
-
-
-def _column_of(field: Field) -> Any:
-    return list[_annotation(field, careful=True)]  # type: ignore[misc]
-
-
-def _annotation(field: Field, *, careful: bool) -> Any:
-    kind = _kind(field, careful=careful)
-    if field.enum is not None:
-        kind = Annotated[kind, AfterValidator(_one_of(field.enum))]
-    if field.nullable:
-        kind = kind | None
-    if field.kind == "datetime":  # outermost, for NaT is a datetime to pydantic
-        kind = Annotated[kind, BeforeValidator(_moment)]
-    return kind
-
-
-def _kind(field: Field, *, careful: bool) -> Any:
-    if field.kind == "boolean":
-        return bool
-    if field.kind == "datetime":
-        return AwareDatetime if "," in field.dtype else NaiveDatetime
-    if field.kind == "number":
-        return _number(field, careful=careful)
-    if field.kind == "text":
-        return Annotated[str, Strict()]
-    bounds = Constrained(ge=field.minimum, le=field.maximum)
-    whole = Annotated[int, Strict(), bounds]
-    real = Annotated[float, Strict(), bounds, Constrained(allow_inf_nan=careful)]
-    text, truth = Annotated[str, Strict()], Annotated[bool, Strict()]
-    if field.value_type is None:
-        return text | truth | whole | real
-    return {"str": text, "int": whole, "float": real, "bool": truth}[field.value_type]
-
-
-def _number(field: Field, *, careful: bool) -> Any:
-    low, high = field.minimum, field.maximum
-    if holds_integers(field.dtype) and not careful:
-        # Beyond 2**53 a float would be another number: left to the careful path.
-        low = -_EXACT_FLOAT if low is None else max(low, -_EXACT_FLOAT)
-        high = _EXACT_FLOAT if high is None else min(high, _EXACT_FLOAT)
-    return Annotated[float, Constrained(ge=low, le=high, allow_inf_nan=careful)]
-
-
-def _one_of(allowed: tuple[Scalar, ...]) -> Any:
-    def check(value: Any) -> Any:
-        if value not in allowed:
-            raise ValueError("not in the enum")
-        return value
-
-    return check
-
-
-def _moment(value: Any) -> Any:
-    """Refuse what pydantic would take for seconds since 1970, "20240101" too; NaT is missing."""
-    if isinstance(value, str):
-        if _DIGITS.fullmatch(value):
-            raise ValueError("digits alone")
-    elif is_missing(value):
-        return None
-    elif not isinstance(value, date):  # datetime is a subclass
-        raise ValueError("no date")
-    return value
-
-
-def _plain(field: Field, value: Any) -> Any:
-    """Return the Python scalar that a numpy, pandas or enum value stands for; None if it is missing."""
-    if isinstance(value, Enum):
-        value = value.value
-    if isinstance(value, np.ndarray) and value.ndim == 0:
-        value = value[()]
-    if is_missing(value):
-        return None
-    if isinstance(value, np.datetime64):
-        return value.astype("datetime64[us]").item()
-    if isinstance(value, np.generic):
-        value = value.item()
-    if field.kind == "number" and isinstance(value, str):
-        return _number_text(field, value)
-    if field.value_type == "int" and isinstance(value, float) and value.is_integer():
-        return int(value)  # frames with a gap turn whole numbers into floats, and 3.0 == 3
-    return value
-
-
-def _number_text(field: Field, text: str) -> Any:
-    stripped = text[:_MOST_CHARACTERS].strip().lower()
-    if stripped.lstrip("+-") == "nan":
-        return None
-    if holds_integers(field.dtype) and _WHOLE.fullmatch(stripped):
-        return int(stripped)
-    return text
-
-
-def _unrounded(field: Field, given: Any, checked: Any) -> Any:
-    if type(given) is int and abs(given) > _EXACT_FLOAT and holds_integers(field.dtype):
-        return given
-    return checked
 
 
 def aliased(kind: type[BaseModel], wanted: Container[str]) -> dict[str, str]:
@@ -420,36 +238,3 @@ def _model_values(x: BaseModel, wanted: Mapping[str, Field]) -> dict[str, Any]:
     for name in type(x).model_computed_fields:
         values[name] = getattr(x, name)
     return values
-
-
-def _message(field: Field, value: Any, error: str) -> str:
-    if value is None:
-        return "missing (None, NaN or NA), and the model has no answer without it; send a value"
-    if error == "greater_than_equal":
-        return f"{shown(value)} is below the minimum of {field.minimum!r}"
-    if error == "less_than_equal":
-        return f"{shown(value)} is above the maximum of {field.maximum!r}"
-    if field.enum is not None and error == "value_error" and field.kind != "datetime":
-        allowed = ", ".join(shown(one) for one in field.enum[:10])
-        return f"{shown(value)} is not one of {allowed}{', ...' if len(field.enum) > 10 else ''}"
-    mend = ", or None if it is not known" if field.nullable else ""
-    return f"{shown(value)} is not {_expected(field)}{mend}"
-
-
-def _expected(field: Field) -> str:
-    if field.kind == "number":
-        return "a number; send one such as 12.5 or '12.5'"
-    if field.kind == "boolean":
-        return "a boolean; send True or False"
-    if field.kind == "datetime":
-        zone = "with its time zone, such as '2026-11-20T12:00Z'" if "," in field.dtype else ""
-        zone = zone or "without a time zone, such as '2026-11-20T12:00'"
-        return f"a moment {zone}; send that, or a datetime"
-    if field.kind == "text" or field.value_type == "str":
-        return "text; send a str"
-    kinds = {"int": "an int", "float": "a float", "bool": "True or False"}
-    return f"a category; send {kinds.get(field.value_type or '', 'a str, int, float or bool')}"
-
-
-def _a(x: Any) -> str:
-    return f"a {type(x).__name__} ({shown(x)})"

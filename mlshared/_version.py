@@ -13,7 +13,8 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 
 from mlshared._answers import naming
-from mlshared._schema import Schema, missing_key
+from mlshared._problems import missing_key
+from mlshared._schema import Schema
 from mlshared.errors import InputError
 from mlshared.manifest import Manifest, Trusted
 from mlshared.plan import Plan

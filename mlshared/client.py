@@ -17,8 +17,8 @@ from typing import Any, Final, Self
 
 from mlshared._crashes import withdraw
 from mlshared._poller import JOIN_SECONDS, Gate
+from mlshared._problems import shown
 from mlshared._ref import Ref, parse_ref
-from mlshared._schema import shown
 from mlshared._status import Status
 from mlshared._version import RowFunction
 from mlshared._worker import Followed, Worker

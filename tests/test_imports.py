@@ -18,9 +18,9 @@ LAYERS = {
         _breath _envelope _local _loop _poller _skops_require _skops_types _skops_zip plan._file plan._step
         _disk _remote _selftest _skops_audit _skops_shapes _skops_trees manifest plan._bagging plan._basic
         plan._ensemble
-        plan._expand plan._forest plan._labels plan._models plan._normal plan._points
+        _problems plan._expand plan._forest plan._labels plan._models plan._normal plan._points
         plan._row_scores plan._row_steps plan._targets plan._text plan._trees
-        _keys _skops_content
+        _keys _skops_content _values
         _artifact
         _answers _bucket _folder _policy _ref _schema plan._counts plan._elementwise plan._neighbours store
         _crashes _frames _objects _target plan._ops settings

@@ -2,7 +2,7 @@
 
 from typing import Any, get_args
 
-from mlshared._schema import shown
+from mlshared._problems import shown
 from mlshared.errors import ConfigError
 
 

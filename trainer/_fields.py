@@ -19,7 +19,8 @@ import numpy as np
 import pandas as pd
 
 from mlshared._frames import frame
-from mlshared._schema import Schema, is_missing
+from mlshared._schema import Schema
+from mlshared._values import is_missing
 from mlshared.errors import InputError
 from mlshared.manifest import Field, FieldKind
 

@@ -5,7 +5,7 @@ Only ranges and kinds are wanted here; what a version reads, and what may be mis
 
 from typing import Any
 
-from mlshared._schema import is_missing
+from mlshared._values import is_missing
 from mlshared.errors import InputError
 from mlshared.manifest import Field
 

@@ -17,7 +17,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlshared._schema import Schema, is_missing, shown
+from mlshared._problems import shown
+from mlshared._schema import Schema
+from mlshared._values import is_missing
 from mlshared.errors import InputError
 from mlshared.manifest import Field
 
@@ -516,7 +518,7 @@ def test_a_row_of_many_strange_names_costs_little():
     asked = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "mlshared._schema.get_close_matches", lambda _, names, **__: asked.append(len(names)) or []
+            "mlshared._problems.get_close_matches", lambda _, names, **__: asked.append(len(names)) or []
         )
         with pytest.raises(InputError) as caught:
             schema.row(row)

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, TargetEncoder
 
-from mlshared._schema import is_missing
+from mlshared._values import is_missing
 
 from ._block import Block, Converter, join
 

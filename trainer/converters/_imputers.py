@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from sklearn.impute import MissingIndicator, SimpleImputer
 
-from mlshared._schema import is_missing
+from mlshared._values import is_missing
 from mlshared.plan import Step
 
 from ._block import UNFILLED, Block, Converter, join
