@@ -43,7 +43,7 @@ class LocalObjects:
         """Return an object's bytes, at most ``limit`` + 1; None if absent."""
         path = self._root / check_key(key)
         try:
-            with open(path, "rb", opener=_open_at_once) as file:
+            with open(_open_at_once(path), "rb") as file:
                 status = os.fstat(file.fileno())
                 self._seen = True
                 if not stat.S_ISREG(status.st_mode):
@@ -59,7 +59,7 @@ class LocalObjects:
         """Write an object's bytes part by part, at most ``limit`` + 1 of them; False if it is absent."""
         path, left = self._root / check_key(key), limit + 1
         try:
-            with open(path, "rb", buffering=0, opener=_open_at_once) as file:
+            with open(_open_at_once(path), "rb", buffering=0) as file:
                 self._seen = True
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                     return True
@@ -145,9 +145,13 @@ class LocalObjects:
         self._seen = self._seen or there
 
 
-def _open_at_once(path: str, flags: int) -> int:
+def _open_at_once(path: Path) -> int:
     """Open a file; a pipe in its place, which would keep its reader waiting, is as good as an empty one."""
-    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise IsADirectoryError(path)
+    return descriptor
 
 
 def _make_folder(folder: Path) -> None:
