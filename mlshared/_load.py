@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from mlshared import _artifact, _selftest
@@ -238,8 +239,8 @@ def _predictor(
         lacking = set(bundle.manifest.methods) - set(plan.methods)
         if lacking or not _read_as_checked(plan, schema):
             raise IntegrityError("the plan does not answer what the manifest says it does")
-        foreseen = estimator_problem(bundle.manifest, trust=trust, allow_joblib=settings.allow_joblib)
-        lazy = LazyEstimator(host.wake, foreseen=foreseen)
+        foresee = partial(estimator_problem, bundle.manifest, trust=trust, allow_joblib=settings.allow_joblib)
+        lazy = LazyEstimator(host.wake, foresee)
         return PlanPredictor(plan, schema, lazy, min_rows=settings.estimator_min_rows)
     kind = next(kind for kind in sorted(_artifact.ESTIMATOR_KINDS) if kind in bundle.blobs)
     return _estimator_predictor(bytes(bundle.blobs[kind]), kind, schema, settings, trust)

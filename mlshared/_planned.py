@@ -6,6 +6,7 @@ where it cannot be loaded here, the plan answers tables too.
 """
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -23,21 +24,30 @@ Row = dict[str, Any]
 ESTIMATOR_SECONDS: Final = 120.0
 
 
+def _nothing() -> None:
+    return None
+
+
 class LazyEstimator:
     """The estimator of a version that has a plan: loaded by the refresh thread once somebody wants it.
 
     Args:
         wake: Has the refresh thread look at once, not at its next tick.
-        foreseen: Why it will not be loaded here, as far as that can be told beforehand.
+        foresee: Tells why it will not be loaded here, as far as that can be told beforehand; asked once, late.
     """
 
-    def __init__(self, wake: Callable[[], None], foreseen: Exception | None = None) -> None:
+    def __init__(self, wake: Callable[[], None], foresee: Callable[[], Exception | None] = _nothing) -> None:
         self._wake = wake
-        self.foreseen = foreseen
+        self._foresee = foresee
         self.wanted = False
         self.predictor: Predictor | None = None
         self.problem: Exception | None = None
         self._settled = Flag()
+
+    @cached_property
+    def foreseen(self) -> Exception | None:
+        """Why it will not be loaded here, as far as can be told; looks at what is installed."""
+        return self._foresee()
 
     def want(self) -> None:
         """Ask for it, unless it is known that it cannot be had."""

@@ -103,13 +103,22 @@ def kinds_to_fetch(manifest: Manifest) -> set[str]:
     return kinds - ESTIMATOR_KINDS if "plan" in kinds else kinds
 
 
+_found: Final[dict[str, str]] = {}  # looking a distribution up takes a millisecond and more, in one piece
+
+
+def _installed(distribution: str) -> str:
+    if distribution not in _found:
+        _found[distribution] = metadata.version(distribution)
+    return _found[distribution]
+
+
 def _check_libraries(requires: dict[str, str]) -> None:
     for distribution, wanted in requires.items():
         breathe()
         if not (_REQUIREMENT.fullmatch(distribution) and wanted.isprintable()):
             raise EnvironmentMismatch(f"needs {distribution[:80]!r} {wanted[:80]!r}, which is no library")
         try:
-            present = metadata.version(distribution)
+            present = _installed(distribution)
         except metadata.PackageNotFoundError as error:
             extra = ": pip install 'mlshared[sklearn]'" if distribution == "scikit-learn" else ""
             raise EnvironmentMismatch(
