@@ -8,6 +8,7 @@ Events                              a hook that keeps events, to be waited for
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -75,7 +76,19 @@ class Events:
 
 
 def in_a_fork(work, seconds=SECONDS, fork=os.fork):
-    """Run work in a forked child; return what it returned, as text, or how it ended."""
+    """Run work in a forked child; return what it returned, as text, or how it ended.
+
+    A fork without Python's hooks may catch the lock of the interpreter's own lock: that child never runs a line, and
+    nobody's code can mend it. Another is forked then.
+    """
+    for _ in range(5):
+        told = _forked(work, seconds, fork)
+        if told is not None:
+            return told
+    return "no child came to life"
+
+
+def _forked(work, seconds, fork):
     reader, writer = os.pipe()
     with warnings.catch_warnings():
         # From 3.12 on, Python warns where threads are, as here and in pytest-xdist's workers.
@@ -83,6 +96,7 @@ def in_a_fork(work, seconds=SECONDS, fork=os.fork):
         pid = fork()
     if pid == 0:
         signal.alarm(int(seconds))
+        os.write(writer, b"alive:")
         try:
             os.write(writer, str(work()).encode())
         except BaseException as error:  # noqa: BLE001 - told to the parent
@@ -91,9 +105,12 @@ def in_a_fork(work, seconds=SECONDS, fork=os.fork):
             os._exit(0)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
-        told = pipe.read().decode()
+        lives = fork is os.fork or select.select([pipe], [], [], 20.0)[0]
+        if not lives:
+            os.kill(pid, signal.SIGKILL)
+        told = pipe.read().decode().removeprefix("alive:")
     status = os.waitpid(pid, 0)[1]
-    return told or f"killed by signal {status & 0x7F}"
+    return (told or f"killed by signal {status & 0x7F}") if lives else None
 
 
 def script(code, *arguments, environment=(), **options):
