@@ -10,7 +10,6 @@ process loads and self-tests for itself.
 import hashlib
 import json
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -55,7 +54,6 @@ class Host:
         store: Where entries and blobs come from.
         cache: What this host already has.
         hook: Who is told.
-        gate: Held while libraries are imported.
         wake: Has the refresh thread look at once.
         in_use: The blobs of every model in force here, by ref.
     """
@@ -64,7 +62,6 @@ class Host:
     store: Store
     cache: Cache
     hook: Hook
-    gate: AbstractContextManager[None] = field(default_factory=nullcontext)
     wake: Callable[[], None] = lambda: None
     in_use: dict[str, set[str]] = field(default_factory=dict)
 
@@ -219,10 +216,7 @@ def refuse_estimator(version: ModelVersion, error: Exception) -> None:
 
 
 def _loaded_estimator(host: Host, version: ModelVersion, fetched: EstimatorBytes) -> EstimatorPredictor:
-    with host.gate:
-        predictor = _estimator_predictor(
-            fetched.data, fetched.kind, version.schema, host.settings, version.trust
-        )
+    predictor = _estimator_predictor(fetched.data, fetched.kind, version.schema, host.settings, version.trust)
     if fetched.golden is not None:
         _selftest.self_test(
             lambda method, raw: predictor.rows(method, [version.checked(row) for row in raw]), fetched.golden

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 from mlshared import _load
 from mlshared._artifact import ESTIMATOR_KINDS
 from mlshared._crashes import CONDEMNED, Crashes
+from mlshared._gate import apart
 from mlshared._load import Bundle, EstimatorBytes, Host
 from mlshared._native import sleep
 from mlshared._target import Target
@@ -89,7 +90,7 @@ class Loader:
             self._bundle = None
             bundle = bundle or _load.fetch(host, *place, target)
             self.fetching = False
-            with self._crashes.loading(key), self._host.gate:
+            with self._crashes.loading(key):
                 version = _load.assemble(bundle, target, features=features, host=self._host)
         plan = bundle.blobs.get("plan")
         return Loaded(version, plan if isinstance(plan, memoryview) else None)
@@ -144,4 +145,5 @@ class Loader:
             if now - began >= patience_seconds:
                 yield False
                 return
-            sleep(0.02)
+            with apart():
+                sleep(0.02)

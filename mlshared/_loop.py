@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Generic, Protocol, TypeVar
 
+from mlshared._gate import apart
 from mlshared._native import is_patched, original, start_thread
 
 
@@ -118,7 +119,7 @@ class _Loop(asyncio.SelectorEventLoop):
 
 if hasattr(selectors, "PollSelector"):
 
-    class _Poll(selectors.PollSelector):
+    class _Selector(selectors.PollSelector):
         """poll(2) keeps its state in the process, unlike epoll.
 
         With that a forked child that drops an inherited socket would take it out of its parent's set as well.
@@ -129,10 +130,19 @@ if hasattr(selectors, "PollSelector"):
             return original("select", "poll")()
 
 else:
-    _Poll = selectors.SelectSelector  # type: ignore[misc,assignment]
+    _Selector = selectors.SelectSelector  # type: ignore[misc,assignment]
+
+
+class _Poll(_Selector):
+    """No fork has to wait while this waits for the network."""
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        with apart():
+            return super().select(timeout)
 
 
 def _start() -> _Live:
+    "localhost".encode("idna")  # imports on this thread what looking up a name would import on another
     selector = _Poll()
     return _Live(_Loop(selector), selector, os.getpid())
 

@@ -6,7 +6,6 @@ where it cannot be loaded here, the plan answers tables too.
 """
 
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -43,11 +42,16 @@ class LazyEstimator:
         self.predictor: Predictor | None = None
         self.problem: Exception | None = None
         self._settled = Flag()
+        self._foreseen: tuple[Exception | None] | None = None
 
-    @cached_property
+    @property
     def foreseen(self) -> Exception | None:
-        """Why it will not be loaded here, as far as can be told; looks at what is installed."""
-        return self._foresee()
+        """Why it will not be loaded here, as far as can be told; looks at what is installed, once."""
+        if (
+            self._foreseen is None
+        ):  # no cached_property: up to Python 3.11 it locks, and a fork keeps that lock
+            self._foreseen = (self._foresee(),)
+        return self._foreseen[0]
 
     def want(self) -> None:
         """Ask for it, unless it is known that it cannot be had."""

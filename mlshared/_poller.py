@@ -1,8 +1,8 @@
 """One background thread that calls a function now and again, and runs jobs handed to it.
 
 Stoppable, and startable again should it have died. A thread does not survive a fork: whoever owns a poller
-makes a new one in the child. Under gevent, too, it is a thread, so that no request waits for it. It knows nothing
-of models.
+makes a new one in the child, and has forks wait while the thread works (`_gate`). Under gevent, too, it is a
+thread, so that no request waits for it. It knows nothing of models.
 """
 
 import logging
@@ -11,15 +11,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from types import TracebackType
 from typing import Any, Final, Generic, TypeVar
 
-from mlshared._native import Flag, Thread, Wake, make_lock, make_reentrant_lock, start_thread
+from mlshared._gate import Gate, apart
+from mlshared._native import Flag, Thread, Wake, make_lock, start_thread
 
 T = TypeVar("T")
 JOIN_SECONDS: Final = 1.0
 RESTART_SECONDS: Final = 0.5
-FORK_WAIT_SECONDS: Final = 10.0
 
 logger = logging.getLogger("mlshared")
 
@@ -85,6 +84,7 @@ class Poller:
         self._thread: Thread | None = None
         self._native_id = 0
         self.stopped = False
+        self.gate = Gate()
 
     @property
     def running(self) -> bool:
@@ -155,6 +155,10 @@ class Poller:
             thread.join(wait_seconds)
 
     def _run(self) -> None:
+        with self.gate:
+            self._live()
+
+    def _live(self) -> None:
         self._native_id = threading.get_native_id()
         try:
             self._run_jobs(0.0)  # whoever started the thread for a job waits for that, not for a tick
@@ -184,38 +188,10 @@ class Poller:
             if self._woken or left <= 0:
                 self._woken = False
                 return
-            self._wake.wait(left)
+            with apart():
+                self._wake.wait(left)
 
     def _cancel_jobs(self) -> None:
         while self._jobs:
             with suppress(IndexError):  # another thread was first
                 self._jobs.popleft().cancel()
-
-
-class Gate:
-    """Keeps forks out of what they must not interrupt; for ``with``, by one thread at a time.
-
-    A fork while another thread imports a module leaves that module half imported and its lock held in the
-    child for ever.
-    """
-
-    def __init__(self) -> None:
-        self._lock = make_reentrant_lock()  # held within; the thread that holds it may fork
-
-    def close(self, wait_seconds: float = FORK_WAIT_SECONDS) -> None:
-        """Wait until nobody is within, but not for ever, and let nobody in: before a fork."""
-        self._lock.acquire(timeout=wait_seconds)
-
-    def open(self) -> None:
-        """Let others in again: after a fork, in the parent."""
-        # Not this thread's where `close` did not wait for ever; another thread may be forking, too.
-        with suppress(RuntimeError):
-            self._lock.release()
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._lock.release()

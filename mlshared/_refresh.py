@@ -24,6 +24,7 @@ from mlshared._breath import giving_way
 from mlshared._fingerprint import fingerprint
 from mlshared._following import follow
 from mlshared._freshness import Freshness
+from mlshared._gate import apart
 from mlshared._house import House
 from mlshared._load import Host, wants_estimator
 from mlshared._loader import Loaded, Loader
@@ -222,7 +223,8 @@ class Refresher:
                     return
             if time.monotonic() >= deadline:
                 return
-            sleep(0.02)
+            with apart():
+                sleep(0.02)
 
     def _lock_is_stuck(self, deadline: float, *, now: bool) -> bool:
         """Return whether to go on without the lock; not while its holder may be fetching what it found."""

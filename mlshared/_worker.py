@@ -17,12 +17,13 @@ from dataclasses import asdict, replace
 from typing import Final
 
 from mlshared._cache import Cache, open_cache
+from mlshared._gate import Gate
 from mlshared._identity import identify, trust_in
 from mlshared._keys import Trust
 from mlshared._load import Host
 from mlshared._native import Flag, may_starve
 from mlshared._objects import open_objects
-from mlshared._poller import JOIN_SECONDS, Gate, Poller, Stopped
+from mlshared._poller import JOIN_SECONDS, Poller, Stopped
 from mlshared._ref import Ref
 from mlshared._refresh import Refresher
 from mlshared._status import Status
@@ -161,7 +162,6 @@ class Worker:
 
     def __init__(self, settings: Settings, hook: Hook) -> None:
         self.settings = settings
-        self.gate = Gate()
         self._hook = guarded(hook)
         self._followed: dict[str, Followed] = {}
         self._poller = Poller(self._tick, self._close, name="mlshared-refresh")
@@ -177,6 +177,11 @@ class Worker:
         self._starved = False
         self._unsaid: deque[RefreshStopped] = deque()
         self._serving: dict[str, str | None] = {}
+
+    @property
+    def gate(self) -> Gate:
+        """What a fork has to wait at."""
+        return self._poller.gate
 
     @property
     def stopped(self) -> bool:
@@ -315,11 +320,8 @@ class Worker:
             self._cache = open_cache(settings.cache_dir, max_bytes=settings.cache_bytes)
         if self._host is None:
             assert settings.store is not None
-            with self.gate:
-                objects = open_objects(settings.store, settings.storage_options)
-            self._host = Host(
-                settings, Store(objects), self._cache, self._hook, self.gate, wake=self._poller.wake
-            )
+            store = Store(open_objects(settings.store, settings.storage_options))
+            self._host = Host(settings, store, self._cache, self._hook, wake=self._poller.wake)
         if self._store_id is None:
             store_id = identify(self._host)
             self._trust, self._store_id = trust_in(self._host, store_id), store_id

@@ -16,7 +16,8 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from mlshared._crashes import withdraw
-from mlshared._poller import JOIN_SECONDS, Gate
+from mlshared._gate import Gate
+from mlshared._poller import JOIN_SECONDS
 from mlshared._problems import shown
 from mlshared._ref import Ref, parse_ref
 from mlshared._status import Status

@@ -15,7 +15,8 @@ LAYERS = {
     "mlshared": """
         _printable _urls
         _features _looks _native _process _skops_names _status _trainer_entry errors events
-        _breath _envelope _local _loop _poller _skops_require _skops_types _skops_zip plan._file plan._step
+        _breath _envelope _gate
+        _local _loop _poller _skops_require _skops_types _skops_zip plan._file plan._step
         _disk _remote _selftest _skops_audit _skops_shapes _skops_trees manifest plan._bagging plan._basic
         plan._ensemble
         _problems plan._expand plan._forest plan._labels plan._models plan._normal plan._points

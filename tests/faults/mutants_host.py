@@ -59,6 +59,13 @@ MUTANTS = [
     ),
     (
         "f23",
+        "mlshared/_poller.py",
+        "        with self.gate:\n            self._live()",
+        "        self._live()",
+        f"{PROCESSES}test_f23_fork_while_the_thread_holds_a_lock",
+    ),
+    (
+        "f23",
         "mlshared/client.py",
         "            if pid == os.getpid() or self._closed:",
         "            if True:",
@@ -137,8 +144,8 @@ MUTANTS = [
     (
         "f27",
         "mlshared/_loader.py",
-        "            with self._crashes.loading(key), self._host.gate:",
-        "            with self._host.gate:",
+        "            with self._crashes.loading(key):",
+        "            if True:",
         f"{PROCESSES}test_f27_a_version_that_kills_who_loads_it",
     ),
     (

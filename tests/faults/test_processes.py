@@ -21,7 +21,7 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 import trainer
-from mlshared import Client, _worker
+from mlshared import Client, _refresh, _worker
 from mlshared.__main__ import main
 from mlshared.events import RefreshStopped, VersionLoaded, log_event
 
@@ -224,6 +224,29 @@ def test_f23_tables_after_a_fork(settings, fork):
         expected = model.predict(X).sum()
         assert in_a_fork(lambda: model.predict(X).sum(), fork=fork) == str(expected)
         assert model.predict(X).sum() == expected
+
+
+def test_f23_fork_while_the_thread_holds_a_lock(url, settings, shelf, monkeypatch):
+    """Whatever lock the refresh thread takes in its work, of any package's, a child finds it free."""
+    lock, held = threading.Lock(), threading.Semaphore(0)
+    ask = _refresh.wants_estimator
+
+    def locked(version):
+        with lock:
+            held.release()
+            time.sleep(0.1)
+            return ask(version)
+
+    monkeypatch.setattr(_refresh, "wants_estimator", locked)
+    with Client(url, **{**settings, "poll_seconds": 0.01}) as client:
+        model = client.model(NAME)
+        model.ready()
+        for _ in range(3):
+            while held.acquire(blocking=False):
+                pass
+            assert held.acquire(timeout=SECONDS)
+            assert in_a_fork(lambda: lock.acquire(timeout=5)) == "True"
+        assert in_a_fork(lambda: model.refresh() or model.current.version) == "1"
 
 
 @pytest.mark.slow

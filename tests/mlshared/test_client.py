@@ -516,7 +516,7 @@ def test_fork_during_the_first_load(url, tmp_path):
     script = f"""
 import os, signal, sys, time
 from mlshared import Client
-from mlshared._poller import Gate
+from mlshared._gate import Gate
 Gate.close.__defaults__ = ({SECONDS},)  # a busy machine imports for longer than a fork waits by default
 model = Client({url!r}, cache_dir={str(tmp_path / "cache")!r}).model({NAME!r})
 model.ready(timeout=0)

@@ -1,4 +1,4 @@
-"""The background thread: it ticks, runs jobs, survives errors, stops, starts again; and the gate for forks."""
+"""The background thread: it ticks, runs jobs, survives errors, stops, starts again; forks wait for its work."""
 
 import logging
 import threading
@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mlshared._poller import Gate, Poller, Stopped
+from mlshared._gate import apart
+from mlshared._poller import Poller, Stopped
 
 SECONDS = 20.0
 
@@ -204,49 +205,6 @@ def test_no_thread_can_be_started(make, monkeypatch, caplog):
     assert "cannot be started" in caplog.text
 
 
-def test_gate():
-    """A fork waits for whoever is within, but not for ever; afterwards others get in again."""
-    gate, inside, leave = Gate(), threading.Event(), threading.Event()
-
-    def work():
-        with gate:
-            inside.set()
-            leave.wait(SECONDS)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    assert inside.wait(SECONDS)
-    gate.close(wait_seconds=0.01)
-    gate.open()
-    leave.set()
-    gate.close(SECONDS)
-    thread.join(SECONDS)
-    gate.open()
-    with gate:
-        gate.close(0.01)  # the thread within may fork itself
-        gate.open()
-
-
-def test_gate_with_two_forks():
-    """A thread that gave up waiting to fork does not leave the gate shut for the one that got in."""
-    gate = Gate()
-    gate.close()
-    late = threading.Thread(target=lambda: (gate.close(wait_seconds=0.01), gate.open()))
-    late.start()
-    late.join(SECONDS)
-    gate.open()
-    entered = threading.Event()
-
-    def enter():
-        with gate:
-            entered.set()
-
-    other = threading.Thread(target=enter, daemon=True)
-    other.start()
-    other.join(SECONDS)
-    assert entered.is_set()
-
-
 def test_the_job_that_starts_the_thread_comes_first(make):
     """Whoever handed it over waits for it, and not for a tick before it."""
     order = []
@@ -304,3 +262,45 @@ def test_storage_that_cannot_be_closed(make, caplog):
             job.result(SECONDS)
     poller.stop()
     assert "could not close its storage" in caplog.text
+
+
+def test_forks_wait_for_work_and_not_for_waits(make):
+    """The gate is shut while a tick or a job works, and open while the thread waits, for a network too."""
+    reached, go = threading.Semaphore(0), threading.Semaphore(0)
+
+    def step():
+        reached.release()
+        assert go.acquire(timeout=SECONDS)
+
+    def tick():
+        step()
+        with apart():
+            step()
+        step()
+        return 1000.0
+
+    poller = make(tick)
+    poller.ensure()
+    found = []
+    for _ in range(3):
+        assert reached.acquire(timeout=SECONDS)
+        found.append(shut(poller.gate))
+        go.release()
+    with ThreadPoolExecutor(1) as pool:
+        job = pool.submit(poller.submit, step, timeout_seconds=SECONDS)
+        assert reached.acquire(timeout=SECONDS)
+        found.append(shut(poller.gate))
+        go.release()
+        job.result(SECONDS)
+    poller.gate.close(SECONDS)
+    found.append(shut(poller.gate))
+    poller.gate.open()
+    assert found == [True, False, True, True, False]
+
+
+def shut(gate):
+    """Return whether somebody is within a gate just now; leaves no trace of the question."""
+    free = gate._lock.acquire(timeout=0)
+    if free:
+        gate._lock.release()
+    return not free
