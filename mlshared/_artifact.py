@@ -28,8 +28,8 @@ from mlshared._skops_audit import audit
 from mlshared._skops_content import check_content
 from mlshared._skops_types import ALLOWED
 from mlshared.errors import EnvironmentMismatch, IntegrityError, UnsupportedFormat, UntrustedType
+from mlshared.manifest import ESTIMATOR_KINDS
 
-ESTIMATOR_KINDS: Final = frozenset({"skops", "joblib"})
 # What foreign code raises over what is malformed. Not OSError and MemoryError: they may pass.
 MALFORMED: Final = (
     *(ArithmeticError, AssertionError, AttributeError, BufferError, EOFError, LookupError, NameError),

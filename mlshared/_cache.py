@@ -27,6 +27,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from mlshared._breath import breathe
 from mlshared._crashes import Crashes
 from mlshared._disk import Write, refusal
 from mlshared._envelope import MAX_ENTRY_BYTES
@@ -40,6 +41,7 @@ _STORE_ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _NUMBERED: Final = re.compile(r"(\d{10})\.json", re.ASCII)
 _PROCESS: Final = re.compile(r"(\d{1,10})\.json", re.ASCII)
 _REASON_CHARACTERS: Final = 2000
+_HASHED_BYTES: Final = 1 << 17  # at a time
 
 
 class Cache:
@@ -91,7 +93,7 @@ class Cache:
         view, identity = memoryview(found[0]), found[1].encode()
         hashed = f"hashed/{sha256}"
         if self._folder.read(hashed, limit=MAX_ENTRY_BYTES) != identity:
-            if len(view) != size or hashlib.sha256(view).hexdigest() != sha256:
+            if len(view) != size or _hash(view) != sha256:
                 self._folder.remove(_blob_key(sha256))
                 return None
             self._folder.replace(hashed, identity)
@@ -343,6 +345,14 @@ def choose_evictions(
             chosen.append(name)
             excess -= blobs[name].size
     return chosen
+
+
+def _hash(view: memoryview) -> str:
+    digest = hashlib.sha256()
+    for start in range(0, len(view), _HASHED_BYTES):
+        digest.update(view[start : start + _HASHED_BYTES])
+        breathe()
+    return digest.hexdigest()
 
 
 def _idle(file: Kept) -> float:

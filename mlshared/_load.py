@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from mlshared import _artifact, _selftest
+from mlshared import _selftest
 from mlshared._breath import breathe
 from mlshared._cache import Cache
 from mlshared._envelope import MAX_ENTRY_BYTES
@@ -32,7 +32,7 @@ from mlshared.errors import (
     UnsupportedFormat,
 )
 from mlshared.events import Hook
-from mlshared.manifest import Artifact, Manifest, Stored, Trusted
+from mlshared.manifest import ESTIMATOR_KINDS, Artifact, Manifest, Stored, Trusted
 from mlshared.plan import Plan, load_plan
 from mlshared.settings import Settings
 from mlshared.store import Store, open_manifest
@@ -183,7 +183,7 @@ def fetch_estimator(host: Host, version: ModelVersion) -> EstimatorBytes:
         MlsharedError: If there is none for here, or it cannot be had.
     """
     manifest = version.manifest
-    artifact = next((a for a in manifest.artifacts if a.kind in _artifact.ESTIMATOR_KINDS), None)
+    artifact = next((a for a in manifest.artifacts if a.kind in ESTIMATOR_KINDS), None)
     if artifact is None:
         raise UnsupportedFormat(f"{version.ref} has no estimator that this release can load")
     check_estimator(artifact, trust=version.trust, allow_joblib=host.settings.allow_joblib)
@@ -236,7 +236,7 @@ def _predictor(
         foresee = partial(estimator_problem, bundle.manifest, trust=trust, allow_joblib=settings.allow_joblib)
         lazy = LazyEstimator(host.wake, foresee)
         return PlanPredictor(plan, schema, lazy, min_rows=settings.estimator_min_rows)
-    kind = next(kind for kind in sorted(_artifact.ESTIMATOR_KINDS) if kind in bundle.blobs)
+    kind = next(kind for kind in sorted(ESTIMATOR_KINDS) if kind in bundle.blobs)
     return _estimator_predictor(bytes(bundle.blobs[kind]), kind, schema, settings, trust)
 
 
@@ -249,11 +249,13 @@ def _read_as_checked(plan: Plan, schema: Schema) -> bool:
 def _estimator_predictor(
     data: bytes, kind: str, schema: Schema, settings: Settings, trust: Trusted
 ) -> EstimatorPredictor:
+    from mlshared._artifact import MALFORMED, load_estimator  # noqa: PLC0415 - a plan needs nothing of it
+
     unpickle = settings.allow_joblib and trust == "signed"
-    estimator = _artifact.load_estimator(data, kind, settings.trusted_types, unpickle=unpickle)
+    estimator = load_estimator(data, kind, settings.trusted_types, unpickle=unpickle)
     try:
         set_one_job(estimator)
-    except _artifact.MALFORMED as error:
+    except MALFORMED as error:
         raise IntegrityError(f"the estimator's parameters are malformed: {str(error)[:200]}") from error
     return EstimatorPredictor(estimator, schema)
 

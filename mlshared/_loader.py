@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from mlshared import _load
-from mlshared._artifact import ESTIMATOR_KINDS
 from mlshared._crashes import CONDEMNED, Crashes
 from mlshared._gate import apart
 from mlshared._load import Bundle, EstimatorBytes, Host
@@ -22,7 +21,7 @@ from mlshared._native import sleep
 from mlshared._target import Target
 from mlshared._version import ModelVersion, RowFunction
 from mlshared.errors import ArtifactError
-from mlshared.manifest import Manifest
+from mlshared.manifest import ESTIMATOR_KINDS, Manifest
 
 LONGEST_TURN_SECONDS: Final = 120.0
 

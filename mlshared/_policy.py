@@ -13,7 +13,6 @@ import re
 from importlib import metadata
 from typing import Final
 
-from mlshared._artifact import ESTIMATOR_KINDS
 from mlshared._breath import breathe
 from mlshared._envelope import MAX_ENTRY_BYTES
 from mlshared.errors import (
@@ -23,7 +22,7 @@ from mlshared.errors import (
     UnsupportedFormat,
     UntrustedType,
 )
-from mlshared.manifest import Artifact, Manifest, Trusted
+from mlshared.manifest import ESTIMATOR_KINDS, Artifact, Manifest, Trusted
 
 # What is JSON takes many times its size in memory.
 MOST_BYTES: Final = {"golden": MAX_ENTRY_BYTES, "categories": 32 * 1024 * 1024}

@@ -34,13 +34,17 @@ Number = Annotated[int, Constrained(ge=1, le=9_999_999_999)]
 Finite = Annotated[float, Constrained(strict=True, allow_inf_nan=False)]
 Scalar = bool | int | float | str
 Trusted = Literal["signed", "unsigned", "unverified"]
+ESTIMATOR_KINDS: Final = frozenset({"skops", "joblib"})  # of artifacts that hold a fitted estimator
 FieldKind = Literal["number", "boolean", "category", "datetime", "text"]
 
 
 class Frozen(BaseModel):
     """Immutable; unknown fields are ignored, so that trainers may be newer than clients."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=False, protected_namespaces=())
+    # defer_build: a web process, which reads two kinds of entry, makes validators for two of a dozen classes.
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", strict=False, protected_namespaces=(), defer_build=True
+    )
 
 
 class Field(Frozen):

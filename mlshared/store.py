@@ -19,6 +19,7 @@ from typing import Annotated, Final, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from mlshared._breath import breathe
 from mlshared._envelope import MAX_ENTRY_BYTES, strict_json, unwrap
 from mlshared._keys import NO_KEYS, Place, Trust
 from mlshared.errors import ArtifactError, IntegrityError, StorageError, UnsupportedFormat
@@ -238,6 +239,7 @@ class Store:
             size += len(part)
             digest.update(part)
             write(part)
+            breathe()
 
         if not self.objects.copy(key, take, limit=artifact.size, timeout=self.remaining()):
             raise StorageError(f"{key} is missing from the store")

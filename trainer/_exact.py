@@ -8,6 +8,7 @@ probabilities. Labels must be equal wherever the two best scores differ by more 
 one of the tied, which is counted. A row that scikit-learn refuses, the plan refuses.
 """
 
+import math
 import time
 import warnings
 from collections.abc import Sequence
@@ -30,7 +31,7 @@ Row = dict[str, Any]
 Array = NDArray[Any]
 
 TOLERANCE: Final = {"float64": 1e-12, "float32": 2e-6}
-SINGLE_ROWS: Final = 5
+SINGLE_ROWS: Final = 3
 TIMED_ROWS: Final = 256
 
 
@@ -84,8 +85,8 @@ def _compared(
     if asked.answer(method) is None:
         asked = _Asked(estimator, schema, asked.answered(method))
     ties = _compare_rows(asked, plan, rounding=rounding)
-    for row in wild:
-        _compare_wild(_Asked(estimator, schema, [row]), plan, rounding=rounding)
+    for some in _in_groups(estimator, schema, wild, plan.methods):
+        _compare_wild(some, plan, rounding=rounding)
     method = "predict_proba" if "predict_proba" in plan.methods else plan.methods[0]
     one = plan.one(method)
     quick = _median(lambda row: one(schema.row(row)), [*asked.rows[:TIMED_ROWS]] * 2)
@@ -124,6 +125,15 @@ class _Asked:
         half = len(self.rows) // 2
         halves = self.rows[:half], self.rows[half:]
         return [row for part in halves for row in _Asked(self.estimator, self._schema, part).answered(method)]
+
+
+def _in_groups(estimator: Any, schema: Schema, rows: Sequence[Row], methods: Sequence[str]) -> list[_Asked]:
+    """Return wild rows as they are compared: one by one, but those without an infinity together if none is refused."""
+    infinite = [any(isinstance(value, float) and math.isinf(value) for value in row.values()) for row in rows]
+    finite = _Asked(estimator, schema, [row for row, one in zip(rows, infinite, strict=True) if not one])
+    together = bool(finite.rows) and all(finite.answer(method) is not None for method in methods)
+    alone = [row for row, one in zip(rows, infinite, strict=True) if one or not together]
+    return [*([finite] if together else []), *(_Asked(estimator, schema, [row]) for row in alone)]
 
 
 def _prepared(estimator: Any, x: Any) -> tuple[Any, Any]:

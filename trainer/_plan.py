@@ -82,7 +82,8 @@ def _data_rows(X: Any, schema: Schema) -> list[Row]:  # noqa: N803
     if hasattr(X, "iloc"):
         part = X[list(schema.names)].iloc[::every].iloc[:DATA_ROWS].astype(object)
         # None is what is checked fastest; NaN, NA and NaT are the same missing value at the door.
-        return schema.rows(part.where(part.notna(), None).to_dict("records"))
+        columns = [part[name].where(part[name].notna(), None).tolist() for name in schema.names]
+        return schema.rows([dict(zip(schema.names, row, strict=True)) for row in zip(*columns, strict=True)])
     part = X[::every][:DATA_ROWS]
     values = part.toarray() if hasattr(part, "toarray") else np.asarray(part)
     return schema.rows([dict(zip(schema.names, row, strict=True)) for row in values.tolist()])
@@ -100,14 +101,15 @@ def _made_rows(bases: Sequence[Row], schema: Schema, plan: Plan) -> Iterator[Row
                 made += 1
                 yield row
     random = np.random.default_rng(20261123)
-    for _ in range(MADE_ROWS - made):
-        base = bases[int(random.integers(len(bases)))]
-        mixed = {
-            name: values[int(random.integers(len(values)))]
-            if values and random.random() < 0.5
-            else base[name]
-            for name, values in levels.items()
-        }
+    shape = (MADE_ROWS - made, len(levels))
+    # All drawn at once: a draw by itself takes longer than a row of the plan. A base's own value every other time.
+    drawn = random.integers(1 << 30, size=shape)
+    drawn[random.random(shape) < 0.5] = -1
+    for number, draws in zip(random.integers(len(bases), size=len(drawn)), drawn.tolist(), strict=True):
+        mixed = dict(bases[number])
+        for draw, (field, values) in zip(draws, levels.items(), strict=True):
+            if values and draw >= 0:
+                mixed[field] = values[draw % len(values)]
         row = _checked(mixed, schema)
         if row is not None:
             yield row

@@ -12,10 +12,9 @@ from typing import Any, Final
 
 from mlshared import Client
 from mlshared.__main__ import EXIT_STORE
-from mlshared._artifact import ESTIMATOR_KINDS
 from mlshared._version import RowFunction
 from mlshared.errors import StorageError
-from mlshared.manifest import Manifest
+from mlshared.manifest import ESTIMATOR_KINDS, Manifest
 from mlshared.settings import ENVIRONMENT_PREFIX
 
 from ._signing import NOT_SIGNING, Signing, without_secrets

@@ -144,8 +144,8 @@ MUTANTS = [
     (
         "f27",
         "mlshared/_loader.py",
-        "            with self._crashes.loading(key):",
-        "            if True:",
+        "            with self._crashes.loading(key):\n                version",
+        "            if True:\n                version",
         f"{PROCESSES}test_f27_a_version_that_kills_who_loads_it",
     ),
     (
