@@ -16,8 +16,7 @@ import secrets
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from mlshared._folder import Folder
 from mlshared._process import boot, death_signal, lives, memory_kills, namespace, started
@@ -32,8 +31,7 @@ _WEIGHED: Final = re.compile(r".*\.(\d)", re.ASCII)
 _open: Final[dict[tuple[int, str], Folder]] = {}  # the marks of loads under way, by process and key
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(NamedTuple):
     """Which process loads, and what the machine was like when it began."""
 
     pid: int

@@ -14,8 +14,7 @@ import binascii
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from mlshared.errors import IntegrityError
 
@@ -26,8 +25,7 @@ _SIGNED_SUFFIX: Final = "+json"
 _UNSIGNED_SUFFIX: Final = "+json;unsigned"
 
 
-@dataclass(frozen=True, slots=True)
-class Closed:
+class Closed(NamedTuple):
     """An envelope whose payload nobody has looked into yet.
 
     Attributes:
@@ -47,8 +45,7 @@ class Closed:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """What an envelope held.
 
     Attributes:

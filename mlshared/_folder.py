@@ -17,9 +17,8 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from filelock import FileLock, Timeout
 
@@ -45,16 +44,14 @@ _SEAL_BYTES: Final = 66
 _RECORD_BYTES: Final = MAX_ENTRY_BYTES + _SEAL_BYTES
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(NamedTuple):
     """A file on the disk: its size in bytes, and seconds since it was written, negative if in the future."""
 
     size: int
     age: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
+class _Held(NamedTuple):
     data: bytes
     once: bool
 

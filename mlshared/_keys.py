@@ -14,9 +14,8 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -36,7 +35,7 @@ Names = Annotated[tuple[Name, ...], Field(min_length=1)]
 class PublicKey(BaseModel):
     """An Ed25519 public key: 32 bytes, as hex."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     public: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -56,7 +55,7 @@ class TrustedKey(BaseModel):
             number), ``reset`` (begin a lost log again; not by default).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid", hide_input_in_errors=True)
 
     keyid: Annotated[str, Field(pattern=_KEYID.pattern)]
     keytype: Literal["ed25519"] = "ed25519"
@@ -101,8 +100,7 @@ class TrustedKey(BaseModel):
         return self.model_dump(mode="json", exclude_none=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where an entry was found; what it says of itself must agree, and is compared later.
 
     Attributes:

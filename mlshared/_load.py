@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from mlshared import _selftest
 from mlshared._breath import breathe
@@ -70,8 +70,7 @@ class Host:
         self.store.objects.close()
 
 
-@dataclass(frozen=True, slots=True)
-class Bundle:
+class Bundle(NamedTuple):
     """The verified bytes of one version."""
 
     stored: Stored[Manifest]
@@ -167,8 +166,7 @@ def _answers(version: ModelVersion) -> _selftest.Answer:
     return answer
 
 
-@dataclass(frozen=True, slots=True)
-class EstimatorBytes:
+class EstimatorBytes(NamedTuple):
     """The verified bytes of the estimator of a version with a plan, and its golden rows."""
 
     kind: str

@@ -11,8 +11,7 @@ No entry holds a value of a data row: entries are never deleted, and people have
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Final, Generic, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Generic, Literal, NamedTuple, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 from pydantic import Field as Constrained
@@ -293,8 +292,7 @@ class Tombstone(Entry):
 E_ = TypeVar("E_", bound=Entry)
 
 
-@dataclass(frozen=True, slots=True)
-class Stored(Generic[E_]):
+class Stored(NamedTuple, Generic[E_]):
     """An entry as it lies in a store.
 
     Attributes:

@@ -87,7 +87,7 @@ class Signer(Protocol):
 class Identity(BaseModel):
     """The store's random id, and whether its entries are signed."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="ignore")
 
     format: str = FORMAT
     id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]

@@ -10,7 +10,7 @@ order in which a search meets them. So the search tree is in the plan too, and i
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf, isfinite
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -91,8 +91,7 @@ def _inverse(distance: Array) -> Array:
     return at_it.astype(np.float64) if at_it.any() else weights
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Tree:
+class _Tree(NamedTuple):
     """A search tree: nodes 2i + 1 and 2i + 2 are below node i.
 
     Attributes:

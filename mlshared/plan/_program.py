@@ -12,7 +12,7 @@ itself when it is compiled.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -30,8 +30,7 @@ FORMS: Final = ("column", "block", "labels", "list")
 METHODS: Final = ("predict", "predict_proba", "decision_function", "transform")
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(NamedTuple):
     """How a method is answered.
 
     Attributes:

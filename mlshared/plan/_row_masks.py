@@ -16,8 +16,7 @@ leaf, NaN, and such a row is left to the definition to refuse.
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -41,8 +40,7 @@ _DTYPES: Final = ((8, np.uint8), (16, np.uint16), (32, np.uint32), (64, np.uint6
 _BIAS: Final = 1023  # of a float64's exponent
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Masks:
+class _Masks(NamedTuple):
     """What finds the leaves of a row.
 
     Attributes:

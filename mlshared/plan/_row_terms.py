@@ -9,7 +9,7 @@ as for a category. Nothing here is larger than `MAX_CELLS`, whatever a plan asks
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -61,8 +61,7 @@ class Binned:
         return get
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Terms:
+class Terms(NamedTuple):
     """A linear step taken apart; weights are arrays of shape (outputs,).
 
     Attributes:

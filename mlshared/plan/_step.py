@@ -6,7 +6,7 @@ unknown; labels, an object array of shape (n, 1) with None where missing; or cou
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,7 @@ MAX_WIDTH: Final = 4_000_000
 MAX_FLOAT: Final = float(np.finfo(np.float64).max)
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(NamedTuple):
     """What a step gives.
 
     Attributes:
@@ -96,8 +95,7 @@ class Step:
         return value
 
 
-@dataclass(frozen=True, slots=True)
-class Compiled:
+class Compiled(NamedTuple):
     """A step ready to run.
 
     Attributes:

@@ -9,8 +9,7 @@ Trees are rounds of one tree an output: tree t adds to output t % outputs, in th
 The order is kept: sums of floats depend on it, and scikit-learn adds tree by tree.
 """
 
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -22,8 +21,7 @@ MAX_SET: Final = 1 << 17  # categories; each is a state of its own where a row i
 _CELLS: Final = 1 << 19  # rows times trees walked at once
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Nodes:
+class Nodes(NamedTuple):
     """The nodes of all trees, checked; indices are copies, for a mapped file may change after the check.
 
     Attributes:
@@ -160,8 +158,7 @@ def _levelled(nodes: Nodes) -> Nodes:
         if len(levels) > MAX_DEPTH:
             raise IntegrityError(f"step 'trees': a tree is deeper than {MAX_DEPTH:,}")
         levels.append(np.concatenate([nodes.left[splits], nodes.right[splits]]))
-    given: dict[str, Any] = {name: getattr(nodes, name) for name in Nodes.__slots__}
-    return Nodes(**{**given, "levels": tuple(levels)})
+    return nodes._replace(levels=tuple(levels))
 
 
 def _sums(nodes: Nodes, x: Array) -> Array:

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-from dataclasses import replace
 
 import pytest
 from process import said, script
@@ -29,10 +28,10 @@ KEY = "a" * 64
         (MARK, signal.SIGKILL, 0),
         (MARK, signal.SIGTERM, 0),
         (MARK, 0, 0),
-        (replace(MARK, memory_kills=4), None, 0),
-        (replace(MARK, memory_kills=4), signal.SIGSEGV, 2),
-        (replace(MARK, boot="c" * 32), None, 0),
-        (replace(MARK, boot="c" * 32), signal.SIGSEGV, 0),
+        (MARK._replace(memory_kills=4), None, 0),
+        (MARK._replace(memory_kills=4), signal.SIGSEGV, 2),
+        (MARK._replace(boot="c" * 32), None, 0),
+        (MARK._replace(boot="c" * 32), signal.SIGSEGV, 0),
     ],
 )
 def test_weigh(now, died_by, weight):
@@ -72,7 +71,7 @@ def dead():
     """Return the mark of a process that is no more."""
     process = subprocess.Popen(["true"])
     process.wait()
-    return replace(here(), pid=process.pid)
+    return here()._replace(pid=process.pid)
 
 
 def test_a_load_that_ends_leaves_nothing(crashes, folder):
@@ -113,14 +112,14 @@ def test_loads_that_one_kill_ended_weigh_as_one(crashes, folder):
 
 def test_a_process_id_that_was_given_again(crashes, folder):
     """Its new owner has nothing to do with the load: the one that loaded is dead."""
-    leave(folder, replace(here(), started="1"))
+    leave(folder, here()._replace(started="1"))
     assert crashes.weight(KEY) == 1
 
 
 @pytest.mark.parametrize(("age", "weight"), [(SETTLE_SECONDS + 1, 1), (0.0, 0)])
 def test_another_containers_process(crashes, folder, age, weight):
     """It cannot be seen, but its lock can; a mark made just now may not be locked yet."""
-    other = replace(here(), namespace="1")
+    other = here()._replace(namespace="1")
     mark = leave(folder, other, age=age)
     with Folder(folder).lock(f"here/loading/{KEY}/{mark.name}") as held:
         assert held
