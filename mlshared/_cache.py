@@ -283,9 +283,7 @@ class CachedLog:
         found: dict[str, str] = {}
         for name in sorted(self._folder.names(folder)):
             raw = self._folder.recorded(f"{folder}/{name}")
-            if raw is not None:
-                key, why = json.loads(raw)
-                found[key] = why
+            found.update({} if raw is None else _verdict(raw))
         return found
 
     def quarantine(self, key: str, reason: str) -> None:
@@ -367,6 +365,15 @@ def _living_status(pid: int, raw: bytes) -> dict[str, Any] | None:
     except (ValueError, KeyError, TypeError):
         return None
     return status if isinstance(status, dict) and lives(pid, since) else None
+
+
+def _verdict(raw: bytes) -> dict[str, str]:
+    """Return one quarantined key and why; nothing if that is not what it says."""
+    try:
+        key, why = json.loads(raw)
+    except (ValueError, TypeError, RecursionError):
+        return {}
+    return {key: why} if isinstance(key, str) and isinstance(why, str) else {}
 
 
 def _checked(pattern: re.Pattern[str], text: str) -> str:

@@ -263,9 +263,13 @@ def _categories(blobs: dict[str, bytes | memoryview]) -> dict[str, list[Any]]:
         categories = json.loads(bytes(blobs.get("categories", b"{}")))
     except (ValueError, RecursionError) as error:
         raise IntegrityError(f"its categories are no JSON: {str(error)[:120]}") from error
-    if not isinstance(categories, dict) or not all(isinstance(each, list) for each in categories.values()):
-        raise IntegrityError("its categories are no lists")
+    if not isinstance(categories, dict) or not all(map(_are_scalars, categories.values())):
+        raise IntegrityError("its categories are no lists of texts, numbers and booleans")
     return categories
+
+
+def _are_scalars(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, str | int | float) for value in values)
 
 
 def _golden(blobs: dict[str, bytes | memoryview]) -> bytes:

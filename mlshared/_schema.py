@@ -21,6 +21,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
+from mlshared._printable import printable
 from mlshared._problems import (
     MOST_CHARACTERS,
     MOST_LOOK_ALIKES,
@@ -159,7 +160,9 @@ class Schema:
         A count is a hint for people: two threads may lose one between them, so that nobody waits for a lock.
         """
         for name in names:
-            key = name[:MOST_CHARACTERS] if isinstance(name, str) else shown(name)
+            key = (
+                printable(name[:MOST_CHARACTERS])[:MOST_CHARACTERS] if isinstance(name, str) else shown(name)
+            )
             if key not in self._ignored and len(self._ignored) >= _MOST_IGNORED:
                 key = _OTHERS
             self._ignored[key] = self._ignored.get(key, 0) + 1

@@ -205,6 +205,16 @@ def test_store_id_is_the_first_remembered(cache):
     assert cache.store_id("s3://b") is None
 
 
+@pytest.mark.parametrize(
+    "raw", [b"\xff", b"1", b"[1]", b"[1, 2]", b'["key", null]', b"[" * 100_000, b'{"a": 1}']
+)
+def test_a_quarantine_that_says_something_else_is_passed_over(log, raw):
+    """Whatever lies there costs no version its verdict, and no tick its end."""
+    log._folder.record(f"{log._here}/quarantine/{'0' * 64}.json", raw)
+    log.quarantine("key", "why")
+    assert log.quarantined() == {"key": "why"}
+
+
 def test_quarantine_keeps_the_first_reason(log):
     """Any text is a key; reasons are kept and cut."""
     log.quarantine("hash/../ \x00 fingerprint", "self-test: row 3")

@@ -269,6 +269,13 @@ def test_extra_fields_are_ignored_and_counted():
     assert schema.ignored == {"gate": 3, "7": 3}
 
 
+def test_names_of_ignored_fields_are_printable():
+    """They come from whoever sends requests, and go into statuses and logs."""
+    schema = Schema([number()])
+    schema.row({"distance": 1.0, "a\nERROR root: \x1b[2J": 1})
+    assert schema.ignored == {"a\\nERROR root: \\x1b[2J": 1}
+
+
 def test_names_of_ignored_fields_are_bounded():
     """A hostile caller cannot fill the memory with names."""
     schema = Schema([number()])
