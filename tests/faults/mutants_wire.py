@@ -92,7 +92,7 @@ MUTANTS = [
         f"{BYTES}f05_a_truncated_body[blob-moto]",
     ),
     (
-        "f06",
+        "f07",
         "mlshared/_load.py",
         (
             "    try:\n        raw = host.store.blob(manifest.model, manifest.publish_id, artifact)\n"
@@ -102,17 +102,17 @@ MUTANTS = [
             "    try:\n        raw = host.store.blob(manifest.model, manifest.publish_id, artifact)\n"
             "    except IntegrityError:\n        raise\n"
         ),
-        f"{BYTES}f06_lengths_that_lie[blob-short-moto]",
+        f"{BYTES}f07_wrong_once_is_asked_for_again_at_once[blob-moto]",
     ),
     (
-        "f06",
+        "f07",
         "mlshared/_load.py",
         "            raw = _manifest_bytes(host.store, model, target)\n        except IntegrityError:\n",
         (
             "            raw = _manifest_bytes(host.store, model, target)\n        except IntegrityError:\n"
             "            raise\n"
         ),
-        f"{BYTES}f06_lengths_that_lie[manifest-short-moto]",
+        f"{BYTES}f07_wrong_once_is_asked_for_again_at_once[manifest-moto]",
     ),
     (
         "f07",

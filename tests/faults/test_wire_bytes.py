@@ -77,6 +77,15 @@ def test_f07_a_flipped_bit_on_the_way(served, place):
 
 
 @pytest.mark.parametrize("place", ["manifest", "blob"])
+def test_f07_wrong_once_is_asked_for_again_at_once(served, place):
+    """Within the same look: a bit that flips on the way is no failure that anybody has to hear of."""
+    rule = served.release_behind(faults.flip(), place, times=1)
+    served.recovers(2)
+    assert rule.hits == 1
+    assert served.failures() == []
+
+
+@pytest.mark.parametrize("place", ["manifest", "blob"])
 def test_f07_a_flipped_bit_in_the_store(served, place):
     """Refused for good; the next release is taken."""
     with served.release_behind(faults.flip(), place):
