@@ -20,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -92,6 +93,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("rows", nargs="*", help="f07 f24; default: all")
     parser.add_argument("--list", action="store_true", help="only list them")
+    parser.add_argument("--jobs", type=int, default=2, help="how many at a time; default: 2")
     asked = parser.parse_args()
     chosen = [mutant for mutant in mutants() if not asked.rows or mutant.row in asked.rows]
     lost = [mutant for mutant in chosen if mutant.found() != 1]
@@ -99,12 +101,18 @@ def main() -> int:
         print(f"{mutant.row}  its old text is there {mutant.found()} times: {mutant}", file=sys.stderr)
     if lost:
         return 2
+    if asked.list:
+        for mutant in chosen:
+            print(f"{mutant.row}  {mutant}\n     {mutant.test}")
+        print(f"{len(chosen)} mutants")
+        return 0
     alive = 0
-    for mutant in chosen:
-        verdict = "" if asked.list else "SURVIVES " if survives(mutant) else "killed by "
-        alive += verdict.startswith("SURVIVES")
-        print(f"{mutant.row}  {mutant}\n     {verdict}{mutant.test}", flush=True)
-    print(f"{len(chosen)} mutants, {alive} survive" if not asked.list else f"{len(chosen)} mutants")
+    with ThreadPoolExecutor(asked.jobs) as pool:
+        for mutant, unnoticed in zip(chosen, pool.map(survives, chosen), strict=True):
+            alive += unnoticed
+            verdict = "SURVIVES" if unnoticed else "killed by"
+            print(f"{mutant.row}  {mutant}\n     {verdict} {mutant.test}", flush=True)
+    print(f"{len(chosen)} mutants, {alive} survive")
     return 1 if alive else 0
 
 
