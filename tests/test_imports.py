@@ -46,7 +46,8 @@ LAYERS = {
     """,
     "trainer": """
         errors
-        _append _arguments _clock _columns _estimators _exact _golden _own_schema _seen checks converters._block
+        _append _arguments _clock _columns _estimators _exact _golden _own_schema _schema_class _seen checks
+        converters._block
         _fields _lease _log _outcome converters._answers converters._compose
         converters._decomposition converters._encoders converters._expansions
         converters._imputers converters._linear converters._nodes converters._points
@@ -57,8 +58,8 @@ LAYERS = {
         recipe
         _fit config converters._adaboost converters._bagging
         _evaluate _scaffold _signing converters.__init__
-        _keygen _look _plan _read_back _writing
-        _collect _doctor _history _recover _release _renewal
+        _compare _keygen _look _plan _read_back _writing
+        _collect _diff _doctor _history _recover _release _renewal
         _publish
         _carry _retrain
         _verify

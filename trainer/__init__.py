@@ -19,6 +19,7 @@ from .splits import KeySplit, TimeSplit
 if TYPE_CHECKING:
     from ._carry import copy, pull
     from ._collect import Collected, collect
+    from ._compare import VersionComparison, compare
     from ._history import history, versions
     from ._keygen import keygen
     from ._outcome import Outcome
@@ -38,7 +39,9 @@ __all__ = [
     "Published",
     "Recipe",
     "TimeSplit",
+    "VersionComparison",
     "collect",
+    "compare",
     "copy",
     "history",
     "hold",
@@ -61,7 +64,9 @@ _LAZY: Final = {
     "Collected": "_collect",
     "Outcome": "_outcome",
     "Published": "_publish",
+    "VersionComparison": "_compare",
     "collect": "_collect",
+    "compare": "_compare",
     "copy": "_carry",
     "history": "_history",
     "hold": "_release",

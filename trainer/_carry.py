@@ -44,7 +44,7 @@ from mlshared.store import (
 )
 
 from ._append import found_store
-from ._log import Log, next_entry, read_log
+from ._log import Log, next_entry, no_such_model, read_log
 from ._publish import Draft, Published, first_release, upload
 from ._read_back import read_back
 from ._release import release_unless_held as release_by_person
@@ -258,8 +258,10 @@ def find(at: Source, ref: Ref) -> Found:
         ArtifactError: If what names it, or its manifest, is not valid or not signed as it should be.
     """
     store, store_id = at.store, at.identity.id
+    numbers = store.versions(ref.model)
+    if not numbers:
+        raise no_such_model(store, ref.model, at.url)
     if ref.version is not None or ref.latest:
-        numbers = store.versions(ref.model)
         version = ref.version if ref.version is not None else max(numbers, default=0)
         stored = store.manifest(store_id, ref.model, version) if version in numbers else None
         if stored is None:

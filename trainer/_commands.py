@@ -30,6 +30,7 @@ QuietOption = Annotated[bool, typer.Option("--quiet", help="Print only what went
 AliasOption = Annotated[str, typer.Option("--alias", help="The alias.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it stays in the history.")]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The model.")]
+RefArgument = Annotated[str, typer.Argument(metavar="REF", help="flights, flights@42, flights@staging, ...")]
 NamesArgument = Annotated[
     list[str] | None, typer.Argument(metavar="NAME", help="The models; default: all of them.")
 ]

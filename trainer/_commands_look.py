@@ -1,6 +1,7 @@
-"""The commands that look: list, show, versions, history. They write nothing."""
+"""The commands that look: list, show, diff, schema, versions, history. They write nothing."""
 
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -8,9 +9,19 @@ import typer
 from mlshared._ref import parse_ref
 from mlshared.manifest import Manifest, Release
 
-from . import _history, _look, _report
-from ._commands import AliasOption, JsonOption, NameArgument, QuietOption, StoreOption, on_hold, when
+from . import _diff, _history, _look, _report
+from ._commands import (
+    AliasOption,
+    JsonOption,
+    NameArgument,
+    QuietOption,
+    RefArgument,
+    StoreOption,
+    on_hold,
+    when,
+)
 from ._log import check_names
+from ._schema_class import python_class, type_of
 from .config import choose_store, find_config
 
 
@@ -26,7 +37,7 @@ def list_models(*, store: StoreOption = None, json: JsonOption = False, quiet: Q
 
 
 def show(
-    ref: Annotated[str, typer.Argument(metavar="REF", help="flights, flights@42, flights@staging, ...")],
+    ref: RefArgument,
     *,
     store: StoreOption = None,
     json: JsonOption = False,
@@ -42,6 +53,53 @@ def show(
         _report.print_json({**manifest.model_dump(mode="json"), "collected": state or None})
     elif not quiet:
         _report.print_lines([*_manifest_lines(manifest, state), *steps])
+
+
+def diff(
+    first: RefArgument,
+    second: RefArgument,
+    *,
+    store: StoreOption = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Show what differs between two versions: fields, scores, libraries, steps of the plan."""
+    refs = parse_ref(first), parse_ref(second)
+    with _open(store) as opened:
+        a, b, differences = _diff.diff(opened, *refs)
+    names = [f"{manifest.model}@{manifest.version}" for manifest in (a, b)]
+    if json:
+        _report.print_json({"refs": names, "differences": [asdict(each) for each in differences]})
+    elif not quiet:
+        _report.print_table(("", *names), [(each.what, each.first, each.second) for each in differences])
+
+
+def schema(
+    ref: RefArgument,
+    *,
+    python: Annotated[
+        bool, typer.Option("--python", help="Print a pydantic class for the app, as a module.")
+    ] = False,
+    store: StoreOption = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Show the fields a version takes, or print them as a pydantic class."""
+    parsed = parse_ref(ref)
+    with _open(store) as opened:
+        manifest = _look.find(opened, parsed)
+    if json:
+        fields = [field.model_dump(mode="json", exclude_none=True) for field in manifest.fields]
+        source = {"python": python_class(manifest)} if python else {}
+        _report.print_json({"ref": f"{manifest.model}@{manifest.version}", "fields": fields, **source})
+    elif python and not quiet:
+        typer.echo(python_class(manifest), nl=False)
+    elif not quiet:
+        rows = [
+            (f.name, f.kind, type_of(f), "may be missing" if f.nullable else "", f.minimum, f.maximum)
+            for f in manifest.fields
+        ]
+        _report.print_table(("field", "kind", "type", "", "from", "to"), rows)
 
 
 def versions(

@@ -10,11 +10,10 @@ import typer
 from mlshared.errors import ConfigError
 
 from . import _report
-from ._commands import FAILED, JsonOption, QuietOption, StoreOption
+from ._commands import FAILED, JsonOption, QuietOption, RefArgument, StoreOption
 from ._keygen import keygen as make_keys
 from .config import choose_store, find_config
 
-RefArgument = Annotated[str, typer.Argument(metavar="REF", help="flights, flights@42, flights@staging, ...")]
 FeaturesOption = Annotated[
     str | None,
     typer.Option("--features", metavar="MODULE:FUNCTION", help="The row function the version expects."),

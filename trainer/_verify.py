@@ -18,7 +18,6 @@ from mlshared.manifest import Manifest, Trusted
 from mlshared.plan import load_plan
 
 from ._carry import Found, Source, find, read_blob, refuse_unchecked, source
-from ._log import no_such_model
 from ._read_back import read_back
 from ._signing import NOT_SIGNING, Signing
 from .checks import Check
@@ -95,8 +94,6 @@ def verify(
 
 def _signatures(at: Source, ref: str) -> tuple[Found, Check]:
     parsed = parse_ref(ref)
-    if not at.store.versions(parsed.model):
-        raise no_such_model(at.store, parsed.model)
     try:
         found = find(at, parsed)
         refuse_unchecked(at, found, ref)

@@ -1,8 +1,8 @@
 """The `trainer` command: its table of commands, and the two that make models: init, retrain.
 
-    trainer init | retrain [NAME...] | list | show REF | versions NAME | history NAME | release NAME VERSION
-            | rollback NAME | hold NAME | recover NAME --past N | gc [NAME...] | doctor | keygen | verify REF
-            | pull REF DIR | copy REF --to STORE
+    trainer init | retrain [NAME...] | list | show REF | diff REF REF | schema REF | versions NAME | history NAME
+            | release NAME VERSION | rollback NAME | hold NAME | recover NAME --past N | gc [NAME...] | doctor | keygen
+            | verify REF | pull REF DIR | copy REF --to STORE
 
 Each command takes ``--store`` (else ``MLSHARED_STORE``, else trainer.toml), ``--json`` and ``--quiet``. Commands say
 what to do and print it; what is done is elsewhere.
@@ -21,7 +21,7 @@ from mlshared.errors import ConfigError, MlsharedError
 from . import _report
 from ._commands import JsonOption, NamesArgument, QuietOption, StoreOption, exit_code, worst
 from ._commands_alias import hold, recover, release, rollback
-from ._commands_look import history, list_models, show, versions
+from ._commands_look import diff, history, list_models, schema, show, versions
 from ._commands_store import doctor, gc
 from ._commands_trust import copy, keygen, pull, verify
 from ._outcome import Outcome
@@ -29,6 +29,8 @@ from ._scaffold import write_scaffold
 from .config import Config, choose_store, find_config
 from .recipe import Recipe
 
+INTERRUPTED: Final = 130
+_UsageError: Any = typer.BadParameter.__base__  # click's, or that of the click inside typer
 EPILOG: Final = """
 Exit codes: 0 released, nothing to do, or on hold; 1 failed; 2 wrong use; 3 published, not released; 75 try again:
 the store does not answer, or another retrain of that model is under way.
@@ -56,16 +58,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        app(args=None if arguments is None else list(arguments), prog_name="trainer")
+        code = typer.main.get_command(app).main(given, prog_name="trainer", standalone_mode=False)
     except MlsharedError as error:
         _report.print_problem(str(error))
-        if "--json" in (sys.argv[1:] if arguments is None else arguments):
-            _report.print_json({"error": str(error), "exit_code": exit_code(error)})
-        return exit_code(error)
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else 0
-    return 0
+        return _failed(given, str(error), exit_code(error))
+    except _UsageError as error:
+        error.show()
+        return _failed(given, error.format_message(), error.exit_code)
+    except typer.Abort:
+        return _failed(given, "interrupted", INTERRUPTED)
+    return code if isinstance(code, int) else 0
+
+
+def _failed(arguments: Sequence[str], message: str, code: int) -> int:
+    """Say on stdout, too, what went wrong, where that is read by a program; return the exit code."""
+    if "--json" in arguments:
+        _report.print_json({"error": message, "exit_code": code})
+    return code
 
 
 def init(name: Annotated[str, typer.Argument(metavar="NAME", help="The first model.")] = "example") -> None:
@@ -144,6 +155,8 @@ COMMANDS: Final[dict[str, tuple[Callable[..., None], str]]] = {
     "retrain": (retrain, "retrain flights --store s3://acme/models"),
     "list": (list_models, "list --store ./models"),
     "show": (show, "show flights@42"),
+    "diff": (diff, "diff flights@42 flights@production"),
+    "schema": (schema, "schema flights@42 --python > flight.py"),
     "versions": (versions, "versions flights"),
     "history": (history, "history flights --alias staging"),
     "release": (release, "release flights 42 --reason 'looked at by hand'"),

@@ -13,8 +13,8 @@ from trainer.cli import app, exit_code, main, worst
 from trainer.errors import LogLost, RecipeError, ReleaseRefused
 
 COMMANDS = [
-    "init", "retrain", "list", "show", "versions", "history", "release", "rollback", "hold", "recover", "gc", "doctor",
-    "keygen", "verify", "pull", "copy",
+    "init", "retrain", "list", "show", "diff", "schema", "versions", "history", "release", "rollback", "hold",
+    "recover", "gc", "doctor", "keygen", "verify", "pull", "copy",
 ]  # fmt: skip
 
 
