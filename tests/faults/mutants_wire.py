@@ -248,13 +248,6 @@ MUTANTS = [
     ),
     (
         "f24",
-        "mlshared/_looks.py",
-        "return looks >= VOID_AFTER_LOOKS",
-        "return False",
-        f"{ELSEWHERE}[a manifest-moto]",
-    ),
-    (
-        "f24",
         "mlshared/store.py",
         (
             '    _check_store(entry.store, store_id, f"{version_key(model, version)} holds a manifest")\n'
