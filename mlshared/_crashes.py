@@ -12,7 +12,6 @@ memory counts for nothing: a version is not to blame for those.
 
 import os
 import re
-import secrets
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,7 +48,7 @@ class Mark(NamedTuple):
     def name(self) -> str:
         """Return a name for it that no other mark has."""
         facts = f"{self.pid}-{self.started}-{self.boot}-{self.namespace}-{self.memory_kills}"
-        return f"{facts}-{secrets.token_hex(4)}"
+        return f"{facts}-{os.urandom(4).hex()}"
 
 
 def here() -> Mark:

@@ -16,7 +16,6 @@ import fcntl
 import mmap
 import os
 import re
-import secrets
 import stat
 import time
 from collections.abc import Callable
@@ -284,7 +283,7 @@ def reason(error: OSError | ValueError) -> str:
 
 
 def _temporary(root: Path) -> Path:
-    return root / TEMPORARY / f"{os.getpid()}-{secrets.token_hex(8)}"
+    return root / TEMPORARY / f"{os.getpid()}-{os.urandom(8).hex()}"
 
 
 def _write_new(path: Path, fill: Callable[[Write], None], *, sync: bool = True) -> None:

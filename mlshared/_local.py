@@ -8,7 +8,6 @@ ends when the disk answers.
 """
 
 import os
-import secrets
 import stat
 from collections.abc import Callable
 from contextlib import suppress
@@ -89,7 +88,7 @@ class LocalObjects:
         """Create an object, whole and on the disk or not at all; False if the key is taken."""
         path = self._root / check_key(key)
         self._check_root()
-        temporary = path.with_name(f"{_TEMPORARY}{secrets.token_hex(8)}")
+        temporary = path.with_name(f"{_TEMPORARY}{os.urandom(8).hex()}")
         try:
             _make_folder(path.parent)
             try:

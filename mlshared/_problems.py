@@ -2,7 +2,6 @@
 
 import reprlib
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 from typing import Any, Final
 
 from mlshared.errors import InputError, InputProblem
@@ -34,6 +33,8 @@ def missing_field(field: Field, unknown: Iterable[Any]) -> InputProblem:
 
 def missing_key(wanted: str, unknown: Iterable[Any], *, nullable: bool = False) -> InputProblem:
     """Return the problem of a key that is not there, naming the closest of the unknown ones."""
+    from difflib import get_close_matches  # noqa: PLC0415 - for who is wrong, not at each start
+
     names = [n for n in unknown if isinstance(n, str) and len(n) <= 2 * len(wanted) + 8][:MOST_LOOK_ALIKES]
     folded = {name.casefold(): name for name in names}
     close = get_close_matches(wanted.casefold(), folded, n=1)

@@ -13,7 +13,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -28,6 +28,7 @@ from mlshared.errors import InputError, MlsharedError
 from mlshared.plan import Plan
 
 Row = dict[str, Any]
+Ways = dict[str, tuple[Any, slice]]
 Array = NDArray[Any]
 
 TOLERANCE: Final = {"float64": 1e-12, "float32": 2e-6}
@@ -57,7 +58,14 @@ class Comparison:
 
 
 def compare(
-    estimator: Any, plan: Plan, schema: Schema, rows: Sequence[Row], wild: Sequence[Row], *, rounding: bool
+    estimator: Any,
+    plan: Plan,
+    schema: Schema,
+    rows: Sequence[Row],
+    wild: Sequence[Row],
+    *,
+    rounding: bool,
+    turns: bool = False,
 ) -> Comparison:
     """Return what was seen when every row was answered by both.
 
@@ -68,23 +76,48 @@ def compare(
         rows: Checked rows that scikit-learn answers.
         wild: Checked rows that it may refuse: infinite, beyond float32.
         rounding: Whether the plan declares rounding.
+        turns: Whether the methods take turns with single rows; in tables each answers all of them.
 
     Raises:
         NotExact: At the first difference.
     """
     # In a busy process a parallel region that is entered for one row may take half a second.
     with threadpool_limits(limits=1, user_api="openmp"):
-        return _compared(estimator, plan, schema, rows, wild, rounding=rounding)
+        return _compared(estimator, plan, schema, rows, wild, rounding=rounding, turns=turns)
+
+
+def compare_more(
+    seen: Comparison, estimator: Any, plan: Plan, schema: Schema, rows: Sequence[Row], *, rounding: bool
+) -> Comparison:
+    """Return what was seen so far and with further rows, none of them wild; methods take turns with single ones.
+
+    Raises:
+        NotExact: At the first difference.
+    """
+    with threadpool_limits(limits=1, user_api="openmp"):
+        asked = _answered(estimator, schema, rows)
+        ties = _compare_rows(asked, plan, rounding=rounding, turns=True) if asked.rows else 0
+    return replace(seen, rows=seen.rows + len(asked.rows), ties=seen.ties + ties)
+
+
+def _answered(estimator: Any, schema: Schema, rows: Sequence[Row]) -> "_Asked":
+    method = "predict" if hasattr(estimator, "predict") else "transform"
+    asked = _Asked(estimator, schema, rows)
+    return asked if asked.answer(method) is not None else _Asked(estimator, schema, asked.answered(method))
 
 
 def _compared(
-    estimator: Any, plan: Plan, schema: Schema, rows: Sequence[Row], wild: Sequence[Row], *, rounding: bool
+    estimator: Any,
+    plan: Plan,
+    schema: Schema,
+    rows: Sequence[Row],
+    wild: Sequence[Row],
+    *,
+    rounding: bool,
+    turns: bool,
 ) -> Comparison:
-    method = "predict" if hasattr(estimator, "predict") else "transform"
-    asked = _Asked(estimator, schema, rows)
-    if asked.answer(method) is None:
-        asked = _Asked(estimator, schema, asked.answered(method))
-    ties = _compare_rows(asked, plan, rounding=rounding)
+    asked = _answered(estimator, schema, rows)
+    ties = _compare_rows(asked, plan, rounding=rounding, turns=turns)
     for some in _in_groups(estimator, schema, wild, plan.methods):
         _compare_wild(some, plan, rounding=rounding)
     method = "predict_proba" if "predict_proba" in plan.methods else plan.methods[0]
@@ -128,12 +161,17 @@ class _Asked:
 
 
 def _in_groups(estimator: Any, schema: Schema, rows: Sequence[Row], methods: Sequence[str]) -> list[_Asked]:
-    """Return wild rows as they are compared: one by one, but those without an infinity together if none is refused."""
+    """Return wild rows as they are compared: as many together as are all answered, each refused one by itself."""
     infinite = [any(isinstance(value, float) and math.isinf(value) for value in row.values()) for row in rows]
-    finite = _Asked(estimator, schema, [row for row, one in zip(rows, infinite, strict=True) if not one])
-    together = bool(finite.rows) and all(finite.answer(method) is not None for method in methods)
-    alone = [row for row, one in zip(rows, infinite, strict=True) if one or not together]
-    return [*([finite] if together else []), *(_Asked(estimator, schema, [row]) for row in alone)]
+    finite = [row for row, one in zip(rows, infinite, strict=True) if not one]
+    for together, alone in (
+        (rows, []),
+        (finite, [row for row, one in zip(rows, infinite, strict=True) if one]),
+    ):
+        asked = _Asked(estimator, schema, together)
+        if together and all(asked.answer(method) is not None for method in methods):
+            return [asked, *(_Asked(estimator, schema, [row]) for row in alone)]
+    return [_Asked(estimator, schema, [row]) for row in rows]
 
 
 def _prepared(estimator: Any, x: Any) -> tuple[Any, Any]:
@@ -153,47 +191,49 @@ def _answer(estimator: Any, method: str, x: Any) -> Any:
             return None
 
 
-def _compare_rows(asked: _Asked, plan: Plan, *, rounding: bool) -> int:
+def _compare_rows(asked: _Asked, plan: Plan, *, rounding: bool, turns: bool) -> int:
+    ways: dict[str, Ways] = {}
     with np.errstate(all="ignore"):
         try:
             tables = plan.every(asked.rows)
-            singles = {method: [*map(plan.one(method), asked.rows)] for method in plan.methods}
+            for turn, method in enumerate(plan.methods):
+                some = slice(turn, None, len(plan.methods)) if turns else slice(None)
+                singles = [*map(plan.one(method), asked.rows[some])]
+                ways[method] = {"a table": (tables[method], slice(None)), "single rows": (singles, some)}
         except InputError as error:
             raise NotExact(f"the plan refuses a row that scikit-learn answers: {error}") from error
-    ties = 0
-    for method in plan.methods:
-        ways = {"a table": tables[method], "single rows": singles[method]}
-        ties += _compare_method(asked, plan, method, ways, rounding=rounding)
-    return ties
+    return sum(_compare_method(asked, plan, each, ways[each], rounding=rounding) for each in plan.methods)
 
 
-def _compare_method(asked: _Asked, plan: Plan, method: str, ways: dict[str, Any], *, rounding: bool) -> int:
+def _compare_method(asked: _Asked, plan: Plan, method: str, ways: Ways, *, rounding: bool) -> int:
+    """Compare answers, each with the rows they are to, and return how many labels differ at a tie."""
     wanted = asked.answer(method)
     if hasattr(wanted, "toarray"):
         wanted = wanted.toarray()
     scores = _scores(asked, plan) if method == "predict" else None
     ties = 0
-    for way, found in ways.items():
+    for way, (found, some) in ways.items():
         where = f"{method} of {way}"
         if isinstance(wanted, list):
             parts = found if way == "a table" else list(zip(*found, strict=True))
             for want, part in zip(wanted, parts, strict=True):
-                _compare_numbers(where, np.asarray(want), np.asarray(part), method, rounding=rounding)
+                _compare_numbers(where, np.asarray(want)[some], np.asarray(part), method, rounding=rounding)
         elif scores is not None:
-            ties += _compare_labels(where, np.asarray(wanted), np.asarray(found), scores)
+            ties += _compare_labels(where, np.asarray(wanted)[some], np.asarray(found), scores[some])
         else:
-            _compare_numbers(where, np.asarray(wanted), np.asarray(found), method, rounding=rounding)
+            _compare_numbers(where, np.asarray(wanted)[some], np.asarray(found), method, rounding=rounding)
     return ties
 
 
 def _compare_wild(asked: _Asked, plan: Plan, *, rounding: bool) -> None:
     for method in plan.methods:
-        one, ways = plan.one(method), {}
+        one = plan.one(method)
+        ways: Ways = {}
         with np.errstate(all="ignore"):
             with suppress(InputError):
-                ways["a table"] = plan.rows(method, asked.rows)
+                ways["a table"] = plan.rows(method, asked.rows), slice(None)
             with suppress(InputError):
-                ways["single rows"] = [one(row) for row in asked.rows]
+                ways["single rows"] = [one(row) for row in asked.rows], slice(None)
         if asked.answer(method) is None:
             if ways:
                 raise NotExact(f"{method}: the plan answers a row that scikit-learn refuses")

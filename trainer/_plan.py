@@ -6,6 +6,8 @@ Compared are rows of the data, and rows made from them: missing values in every 
 seen, extremes, and the thresholds of trees with their neighbours.
 """
 
+import math
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -16,12 +18,13 @@ from mlshared.errors import InputError
 from mlshared.manifest import Field
 from mlshared.plan import Plan
 
-from ._exact import Comparison, NotExact, Row, compare
+from ._exact import Comparison, NotExact, Row, compare, compare_more
 from .converters import Converted, NotConvertible, convert
 
 DATA_ROWS: Final = 8192
 MADE_ROWS: Final = 2048
 BASES: Final = 16
+PARTS: Final = 16  # of the data's rows, where there is not time for all
 UNSEEN: Final = "mlshared-unseen"
 EXTREMES: Final = (0.0, -0.0, 1.0, -1.0, 1e-300, 1e9, -1e9, 1e30, -1e30)
 WILD: Final = (float("inf"), float("-inf"), 1e39, -1e300)
@@ -36,6 +39,7 @@ def plan_for(
     fields: Sequence[Field],
     categories: dict[str, list[Any]],
     methods: Sequence[str] = (),
+    seconds: float = math.inf,
 ) -> tuple[bytes | None, str]:
     """Return a plan's file and one line about it.
 
@@ -46,14 +50,32 @@ def plan_for(
         fields: What it reads.
         categories: Of columns with a pandas category dtype.
         methods: What it answers; a plan that lacks one of them is none.
+        seconds: How long all of it may take: the made rows and a first part of the data's are compared in any
+            case, the other parts while there is time.
     """
+    began = time.perf_counter()
     schema = Schema(fields, kind, categories)
     try:
         converted = _converted(estimator, fields, categories, methods)
-        data = _data_rows(X, schema)
+        parts = 1 if seconds == math.inf else PARTS
+        data = _data_rows(X, schema, 0, parts)
         made = list(_made_rows(data[:BASES], schema, converted.plan))
         wild = list(_wild_rows(data[:1], schema))
-        seen = compare(estimator, converted.plan, schema, [*data, *made], wild, rounding=converted.rounding)
+        seen = compare(
+            estimator,
+            converted.plan,
+            schema,
+            [*data, *made],
+            wild,
+            rounding=converted.rounding,
+            turns=parts > 1,
+        )
+        part, spent = 1, time.perf_counter() - began
+        lasts = spent / 3  # of what was done so far, most is done once
+        while part < parts and spent + lasts < seconds:
+            rows = _data_rows(X, schema, part, parts)
+            seen = compare_more(seen, estimator, converted.plan, schema, rows, rounding=converted.rounding)
+            part, lasts, spent = part + 1, time.perf_counter() - began - spent, time.perf_counter() - began
     except (NotConvertible, NotExact) as error:
         return None, f"no plan: {error}"
     return converted.data, _line(seen)
@@ -74,18 +96,20 @@ def _line(seen: Comparison) -> str:
     return f"plan: equal on {seen.rows:,} rows{ties}, {seen.plan_seconds * 1e6:.1f} us a row (scikit-learn {slow})"
 
 
-def _data_rows(X: Any, schema: Schema) -> list[Row]:  # noqa: N803
-    """Return checked rows of the data, evenly spread."""
-    every = max(1, len(X) // DATA_ROWS) if hasattr(X, "__len__") else max(1, X.shape[0] // DATA_ROWS)
+def _data_rows(X: Any, schema: Schema, part: int, parts: int) -> list[Row]:  # noqa: N803
+    """Return checked rows of the data, evenly spread: every so many-th of them, beginning with that of the part."""
+    length = X.shape[0] if hasattr(X, "shape") else len(X)
+    every, most = max(1, length // DATA_ROWS) * parts, DATA_ROWS // parts
+    first = part * every // parts
     if schema.input == "text":
-        return schema.rows([str(text) for text in list(X)[::every][:DATA_ROWS]])
+        return schema.rows([str(text) for text in list(X)[first::every][:most]])
     if hasattr(X, "iloc"):
-        part = X[list(schema.names)].iloc[::every].iloc[:DATA_ROWS].astype(object)
+        table = X[list(schema.names)].iloc[first::every].iloc[:most].astype(object)
         # None is what is checked fastest; NaN, NA and NaT are the same missing value at the door.
-        columns = [part[name].where(part[name].notna(), None).tolist() for name in schema.names]
+        columns = [table[name].where(table[name].notna(), None).tolist() for name in schema.names]
         return schema.rows([dict(zip(schema.names, row, strict=True)) for row in zip(*columns, strict=True)])
-    part = X[::every][:DATA_ROWS]
-    values = part.toarray() if hasattr(part, "toarray") else np.asarray(part)
+    rows = X[first::every][:most]
+    values = rows.toarray() if hasattr(rows, "toarray") else np.asarray(rows)
     return schema.rows([dict(zip(schema.names, row, strict=True)) for row in values.tolist()])
 
 

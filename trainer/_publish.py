@@ -9,6 +9,7 @@ A version is whole from the moment its manifest exists, and nobody serves it bef
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -207,15 +208,25 @@ def draft(
     training: Training | None = None,
     labels: Mapping[str, str] | None = None,
     format: StoredFormat = "skops",  # noqa: A002
+    plan_seconds: float = math.inf,
 ) -> Draft:
-    """Return everything a version is, but its number. Arguments and errors are those of `publish`."""
+    """Return everything a version is, but its number. Arguments and errors are those of `publish`.
+
+    ``plan_seconds`` is how long converting and comparing the plan may take.
+    """
     check_names(name)
     description = describe_estimator(estimator, X, y)
     kind, fields, categories = infer_fields(estimator, X)
     if schema is not None:
         fields = fields_from_schema(schema, fields)
     plan, report = plan_for(
-        estimator, X, kind=kind, fields=fields, categories=categories, methods=description.methods
+        estimator,
+        X,
+        kind=kind,
+        fields=fields,
+        categories=categories,
+        methods=description.methods,
+        seconds=plan_seconds,
     )
     blobs = {} if plan is None else {"plan": plan}
     try:

@@ -19,6 +19,7 @@ from mlshared.plan._step import Array, Compiled, Shape, Step, indices, only
 MAX_DEPTH: Final = 1000  # a chain of a million splits would take seconds a row
 MAX_SET: Final = 1 << 17  # categories; each is a state of its own where a row is answered by masks
 _CELLS: Final = 1 << 19  # rows times trees walked at once
+_FULL_LEVELS: Final = 6  # further down, most have come to a leaf, and only the others are walked on
 
 
 class Nodes(NamedTuple):
@@ -64,8 +65,9 @@ class Nodes(NamedTuple):
         """
         left = np.asarray(values <= self.threshold.take(at, mode="clip"))
         if len(self.sets):
-            category = self.category.take(at, mode="clip")
-            left = np.where(category < 0, left, self._listed(category, values))
+            category = np.broadcast_to(self.category.take(at, mode="clip"), left.shape)
+            listed = np.nonzero(category >= 0)
+            left[listed] = self._listed(category[listed], np.broadcast_to(values, left.shape)[listed])
         if not missing:
             return left
         return np.where(np.isnan(values), self.missing_left.take(at, mode="clip"), left)
@@ -165,10 +167,20 @@ def _sums(nodes: Nodes, x: Array) -> Array:
     at = np.repeat(nodes.roots[None, :], len(x), axis=0)
     starts = (np.arange(len(x)) * x.shape[1])[:, None]
     flat, missing = x.ravel(), bool(np.isnan(x).any())
-    for _ in nodes.levels[1:]:
+
+    def below(at: Array, starts: Array) -> Array:
         values = flat.take(nodes.feature.take(at, mode="clip") + starts, mode="clip")
         left = nodes.goes_left(at, values, missing=missing)
-        at = np.where(left, nodes.left.take(at, mode="clip"), nodes.right.take(at, mode="clip"))
+        return np.where(left, nodes.left.take(at, mode="clip"), nodes.right.take(at, mode="clip"))
+
+    for _ in nodes.levels[1 : 1 + _FULL_LEVELS]:
+        at = below(at, starts)
+    if len(nodes.levels) > 1 + _FULL_LEVELS:
+        starts, at = np.repeat(starts, at.shape[1]), at.ravel()
+        walking = np.flatnonzero(nodes.left.take(at, mode="clip") != at)
+        for _ in nodes.levels[1 + _FULL_LEVELS :]:
+            reached = at[walking] = below(at[walking], starts[walking])
+            walking = walking[nodes.left.take(reached, mode="clip") != reached]
     found = nodes.value.take(at, mode="clip").reshape(len(x), -1, len(nodes.base))
     start = np.broadcast_to(nodes.base, (len(x), 1, len(nodes.base)))
     with np.errstate(over="ignore", invalid="ignore"):
