@@ -12,7 +12,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from mlshared._schema import Schema
 from mlshared.plan import load_plan, pack
 from mlshared.plan._file import unpack
-from trainer._exact import NotExact, compare
+from trainer._exact import NotExact, compare, compare_more
 from trainer._fields import infer_fields
 from trainer.converters import convert
 
@@ -24,7 +24,7 @@ ROWS = X.to_dict("records")
 WILD = [{**ROWS[0], "a": value} for value in (float("inf"), float("-inf"), 1e39)]
 
 
-def compared(estimator, change, *, wild=()):
+def compared(estimator, change, *, wild=(), turns=False):
     """Convert, change the plan's program and tensors, and compare it with its estimator."""
     kind, fields, categories = infer_fields(estimator, X)
     converted = convert.converted(estimator, fields, categories)
@@ -33,7 +33,8 @@ def compared(estimator, change, *, wild=()):
     change(program, tensors)
     plan = load_plan(pack(program, tensors))
     schema = Schema(fields, kind, categories)
-    return compare(estimator, plan, schema, schema.rows(ROWS), schema.rows(wild), rounding=converted.rounding)
+    rows, wild, rounding = schema.rows(ROWS), schema.rows(wild), converted.rounding
+    return compare(estimator, plan, schema, rows, wild, rounding=rounding, turns=turns)
 
 
 def arrays_of(program, op):
@@ -111,20 +112,37 @@ def test_what_is_the_same_passes(estimator):
         (LINEAR, refuses_what_is_answered, "the plan refuses a row that scikit-learn answers"),
     ],
 )
-def test_what_differs_is_named(estimator, change, why):
+@pytest.mark.parametrize("turns", [False, True])
+def test_what_differs_is_named(estimator, change, why, turns):
     with pytest.raises(NotExact, match=why):
-        compared(estimator, change, wild=WILD)
+        compared(estimator, change, wild=WILD, turns=turns)
 
 
-def test_a_row_function_of_its_own_mind(monkeypatch):
-    """Both ways of answering are compared: a fast one that is wrong is found."""
-    kind, fields, categories = infer_fields(LINEAR, X)
-    plan = convert.converted(LINEAR, fields, categories).plan
-    one = plan.one("predict")
-    monkeypatch.setitem(plan._one, "predict", lambda row: one(row) + 1e-6 * (row["a"] > 0))
+@pytest.mark.parametrize("turns", [False, True])
+@pytest.mark.parametrize("method", ["predict", "decision_function"])
+def test_a_row_function_of_its_own_mind(monkeypatch, method, turns):
+    """Both ways of answering are compared, for each method: a fast one that is wrong is found."""
+    estimator = LINEAR if method == "predict" else LOGISTIC
+    kind, fields, categories = infer_fields(estimator, X)
+    plan = convert.converted(estimator, fields, categories).plan
+    one = plan.one(method)
+    monkeypatch.setitem(plan._one, method, lambda row: one(row) + 1e-6 * (row["a"] > 0))
     schema = Schema(fields, kind, categories)
-    with pytest.raises(NotExact, match=r"predict of single rows: .* answers differ"):
-        compare(LINEAR, plan, schema, schema.rows(ROWS), [], rounding=True)
+    with pytest.raises(NotExact, match=rf"{method} of single rows: .* answers differ"):
+        compare(estimator, plan, schema, schema.rows(ROWS), [], rounding=True, turns=turns)
+
+
+def test_more_rows():
+    """They are added up with what was seen; a difference in them alone is found."""
+    kind, fields, categories = infer_fields(LOGISTIC, X)
+    plan, schema = convert.converted(LOGISTIC, fields, categories).plan, Schema(fields, kind, categories)
+    rows = schema.rows(ROWS)
+    seen = compare(LOGISTIC, plan, schema, rows[:50], [], rounding=True)
+    more = compare_more(seen, LOGISTIC, plan, schema, rows[50:], rounding=True)
+    assert (more.rows, more.ties, more.plan_seconds) == (len(rows), 0, seen.plan_seconds)
+    other = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, (X["c"] > 0).astype(int))
+    with pytest.raises(NotExact):
+        compare_more(seen, other, plan, schema, rows[50:], rounding=True)
 
 
 def test_labels_at_a_tie_are_counted():

@@ -1,5 +1,6 @@
 """What publish makes of a pipeline: a plan's file and a line, or no plan and the reason."""
 
+import math
 import uuid
 
 import numpy as np
@@ -73,6 +74,22 @@ def test_a_plan_and_what_was_seen(estimator):
     assert report.startswith("plan: equal on ")
     assert "us a row (scikit-learn " in report
     assert load_plan(data).methods
+
+
+def test_rows_are_compared_while_there_is_time():
+    """Made rows and a first part of the data in any case, all of it with time enough; then each row once."""
+    frame = pd.DataFrame(RNG.normal(size=(5000, 3)), columns=["a", "b", "c"])
+    kind, fields, categories = infer_fields(LOGISTIC, frame)
+
+    def rows_within(seconds):
+        data, report = plan_for(
+            LOGISTIC, frame, kind=kind, fields=fields, categories=categories, seconds=seconds
+        )
+        assert data is not None
+        return int(report.split()[3].replace(",", ""))
+
+    assert rows_within(0) == rows_within(math.inf) - len(frame) + math.ceil(len(frame) / _plan.PARTS)
+    assert rows_within(1e9) == rows_within(math.inf)
 
 
 @pytest.mark.parametrize(
