@@ -127,9 +127,20 @@ def open_closed(closed: Closed) -> Opened:
     """Return what an envelope holds, once its signatures have been looked at.
 
     Raises:
-        IntegrityError: If the payload is not strict JSON.
+        IntegrityError: If the payload is not strict JSON, or holds text that is none.
     """
-    return Opened(strict_json(closed.body), closed.kind, closed.signed, closed.sha256)
+    payload = strict_json(closed.body)
+    if b"\\ud" in closed.body.lower() and not _is_text(payload):
+        raise IntegrityError("holds half a surrogate pair, which nobody can write, print or compare")
+    return Opened(payload, closed.kind, closed.signed, closed.sha256)
+
+
+def _is_text(payload: dict[str, Any]) -> bool:
+    try:
+        json.dumps(payload, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def decode_base64(text: str, what: str) -> bytes:

@@ -17,6 +17,7 @@ import re
 import struct
 import sys
 import zipfile
+import zlib
 from typing import Any, Final
 
 import numpy as np
@@ -44,6 +45,15 @@ _LOCAL: Final = struct.Struct("<4s5H3I2H")
 _SIZE_IS_ELSEWHERE: Final = 0xFFFFFFFF
 _ZIP64_FROM: Final = 2**31 - 1
 _MOST_IN_SPARSE: Final = 16
+_UNREADABLE: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    LookupError,
+    ValueError,
+    RuntimeError,
+    EOFError,
+)
 _MOST_HEADER_BYTES: Final = 10_000
 _MOST_AXES: Final = 32
 
@@ -62,7 +72,7 @@ def opened(data: bytes) -> tuple[bytes, dict[str, Header]]:
             _check_layout(data, file)
             headers = _check_arrays(data, file)
             schema = file.read("schema.json")
-    except (zipfile.BadZipFile, LookupError, ValueError, RuntimeError, EOFError, struct.error) as error:
+    except _UNREADABLE as error:
         raise IntegrityError(f"not a skops file: {str(error)[:120]}") from error
     _require(len(schema) <= MOST_SCHEMA_BYTES, f"its schema takes {len(schema):,} bytes")
     _require(schema.count(b"{") + schema.count(b"[") <= MOST_NODES, "its schema holds too many nodes")

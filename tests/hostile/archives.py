@@ -76,6 +76,10 @@ def archives() -> Iterator[Case]:
     nested = zipped({"data.npy": npy(np.zeros(40 * MIB))}, zipfile.ZIP_DEFLATED)
     sparse = node("SparseMatrixNode", "scipy.sparse._csr.csr_matrix", type="scipy", file="1.npz")
     yield "a bomb of 320 MB in a sparse matrix", file(sparse, **{"1_npz": nested}), BAD
+    packed = zipped({"data.npy": npy(np.arange(200.0))}, zipfile.ZIP_DEFLATED)
+    begins = packed.index(b"data.npy") + len(b"data.npy")
+    spoilt = packed[:begins] + b"\xff" * 16 + packed[begins + 16 :]
+    yield "a sparse matrix that does not unpack", file(sparse, **{"1_npz": spoilt}), BAD
     ndarray = node("NdArrayNode", "numpy.ndarray", type="numpy", file="1.npy")
     for shape in ((2**40,), (2**62, 4), (-1,), (10**30,), ("a",), (1,) * 100):
         header = repr({"descr": "<f8", "fortran_order": False, "shape": shape}).encode() + b"\n"

@@ -114,6 +114,19 @@ def test_claiming_to_be_signed_is_told_apart():
     assert open_envelope(data, KIND).signed
 
 
+@pytest.mark.parametrize("text", ["\ud800", "a\udfff", {"\ud800": 1}, ["x", "\udc00\ud800"]])
+def test_half_a_surrogate_pair(text):
+    """JSON can say it; no field is called so, and no log could print it."""
+    with pytest.raises(IntegrityError, match="half a surrogate pair"):
+        open_envelope(seal({"a": text}, KIND), KIND)
+
+
+def test_a_whole_surrogate_pair_is_text():
+    """It is how JSON writes what lies beyond the basic plane; and a backslash before a u may be just that."""
+    payload = {"a": "\U0001f600", "b": "\\ud800"}
+    assert open_envelope(seal(payload, KIND), KIND).payload == payload
+
+
 def test_too_large_to_write():
     """Said before anything leaves the process."""
     with pytest.raises(IntegrityError, match="entries hold at most"):
