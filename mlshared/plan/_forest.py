@@ -16,6 +16,7 @@ columns, in which NaN is infinite, and it goes right; or a third, 1 where NaN, a
 The arrays are used as they are, mapped or not. They may change after the check: every `take` clips.
 """
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -76,7 +77,11 @@ class Forest:
         # Two outputs are the two parts of one complex number, summed in half the time.
         two = self.value.shape[1] == 2
         self._pairs = np.ascontiguousarray(self.value).view(np.complex128)[:, 0] if two else None
-        self.row = self._few if self.trees <= FEW_TREES else self._many
+
+    @property
+    def row(self) -> Callable[[Array], Array]:
+        """What answers one row, spread, shape (width,): its answer has the shape (outputs,)."""
+        return self._few if self.trees <= FEW_TREES else self._many
 
     def __call__(self, x: Array) -> Array:
         """Return the answers to n rows, shape (n, outputs)."""

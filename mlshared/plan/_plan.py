@@ -65,7 +65,7 @@ class Plan:
             method: One of `methods`.
             columns: Field -> its n checked values.
         """
-        return _shaped(self.program.outputs[method], self._values(self._needed[method], columns))
+        return _shaped(self.program.outputs[method], _values(self.program, self._needed[method], columns))
 
     def rows(self, method: str, rows: Sequence[Row]) -> Any:
         """Return the same for checked rows."""
@@ -74,7 +74,7 @@ class Plan:
     def every(self, rows: Sequence[Row]) -> dict[str, Any]:
         """Return what `rows` returns for each method; the steps that methods share run once."""
         needed = sorted(set().union(*self._needed.values()))
-        values = self._values(needed, self._columns(rows))
+        values = _values(self.program, needed, self._columns(rows))
         return {method: _shaped(output, values) for method, output in self.program.outputs.items()}
 
     def one(self, method: str) -> Callable[[Row], Any]:
@@ -105,33 +105,11 @@ class Plan:
     def _columns(self, rows: Sequence[Row]) -> dict[str, list[Any]]:
         return {name: [row[name] for row in rows] for name in self.fields}
 
-    def _values(self, needed: Sequence[int], columns: Mapping[str, Any]) -> dict[int, Any]:
-        values: dict[int, Any] = {}
-        for i in needed:
-            breathe()
-            step, compiled = self.program.steps[i], self.program.compiled[i]
-            if step.op in READS:
-                values[i] = compiled.run(columns[step.params["field"]])
-            else:
-                values[i] = compiled.run(*(values[j] for j in step.inputs))
-        return values
-
     def _specialised(self, method: str, shared: dict[Any, Any]) -> Callable[[Row], Any]:
         breathe()
         output = self.program.outputs[method]
-        plainly = self._plainly(method, output)
+        plainly = _plainly(self.program, output, self.fields, self._needed[method])
         return specialise(self.program, output, plainly, shared) or plainly
-
-    def _plainly(self, method: str, output: Output) -> Callable[[Row], Any]:
-        """Answer one row by the definition: numpy over arrays of one row."""
-        names, needed = self.fields, self._needed[method]
-
-        def answer(row: Row) -> Any:
-            values = self._values(needed, {name: (row[name],) for name in names})
-            found = _shaped(output, values)
-            return [each[0].tolist() for each in found] if isinstance(found, list) else found[0].tolist()
-
-        return answer
 
 
 def load_plan(data: bytes | memoryview) -> Plan:
@@ -147,6 +125,34 @@ def load_plan(data: bytes | memoryview) -> Plan:
             return Plan(parse_program(program, arrays), len(data))
     except (TypeError, ValueError, OverflowError, LookupError, MemoryError) as error:
         raise IntegrityError(f"the plan does not hold together: {str(error)[:200]}") from error
+
+
+def _plainly(
+    program: Program, output: Output, names: Sequence[str], needed: Sequence[int]
+) -> Callable[[Row], Any]:
+    """Return what answers one row by the definition: numpy over arrays of one row.
+
+    It knows nothing of the plan: what a swap replaced is freed at once, not when cycles are next looked for.
+    """
+
+    def answer(row: Row) -> Any:
+        values = _values(program, needed, {name: (row[name],) for name in names})
+        found = _shaped(output, values)
+        return [each[0].tolist() for each in found] if isinstance(found, list) else found[0].tolist()
+
+    return answer
+
+
+def _values(program: Program, needed: Sequence[int], columns: Mapping[str, Any]) -> dict[int, Any]:
+    values: dict[int, Any] = {}
+    for i in needed:
+        breathe()
+        step, compiled = program.steps[i], program.compiled[i]
+        if step.op in READS:
+            values[i] = compiled.run(columns[step.params["field"]])
+        else:
+            values[i] = compiled.run(*(values[j] for j in step.inputs))
+    return values
 
 
 def _needed(program: Program, outputs: tuple[int, ...]) -> list[int]:

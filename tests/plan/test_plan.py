@@ -1,6 +1,8 @@
 """Plans of the zoo: one row is answered as many are, every op is reached, every index is checked."""
 
+import gc
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -170,3 +172,24 @@ def test_a_newer_minor_format_is_read():
     program = json.loads(json.dumps(program))
     program["format"] = "1.7"
     assert load_plan(pack(program, tensors)).methods
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_plan_that_nobody_has_is_gone(name):
+    """At once, with its memory: what is in a cycle waits for the collector, and grows until then."""
+    animal = zoo()[name]
+    load_plan(animal.converted.data)  # what is made once stays
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(gc.get_objects())
+        for _ in range(10):
+            plan = load_plan(animal.converted.data)
+            for method in plan.methods:
+                asked(lambda method=method, plan=plan: plan.one(method)(animal.rows[0]))
+        gone = weakref.ref(plan)
+        del plan
+        assert gone() is None
+        assert len(gc.get_objects()) - before < 10
+    finally:
+        gc.enable()
