@@ -83,7 +83,15 @@ def compare(
     """
     # In a busy process a parallel region that is entered for one row may take half a second.
     with threadpool_limits(limits=1, user_api="openmp"):
-        return _compared(estimator, plan, schema, rows, wild, rounding=rounding, turns=turns)
+        asked = _answered(estimator, schema, rows)
+        ties = _compare_rows(asked, plan, rounding=rounding, turns=turns)
+        for some in _in_groups(estimator, schema, wild, plan.methods):
+            _compare_wild(some, plan, rounding=rounding)
+        method = "predict_proba" if "predict_proba" in plan.methods else plan.methods[0]
+        one = plan.one(method)
+        quick = _median(lambda row: one(schema.row(row)), [*asked.rows[:TIMED_ROWS]] * 2)
+        slow = _median(lambda row: _answer(estimator, method, frame([row], schema)), asked.rows[:SINGLE_ROWS])
+        return Comparison(len(asked.rows), ties, quick, slow)
 
 
 def compare_more(
@@ -104,27 +112,6 @@ def _answered(estimator: Any, schema: Schema, rows: Sequence[Row]) -> "_Asked":
     method = "predict" if hasattr(estimator, "predict") else "transform"
     asked = _Asked(estimator, schema, rows)
     return asked if asked.answer(method) is not None else _Asked(estimator, schema, asked.answered(method))
-
-
-def _compared(
-    estimator: Any,
-    plan: Plan,
-    schema: Schema,
-    rows: Sequence[Row],
-    wild: Sequence[Row],
-    *,
-    rounding: bool,
-    turns: bool,
-) -> Comparison:
-    asked = _answered(estimator, schema, rows)
-    ties = _compare_rows(asked, plan, rounding=rounding, turns=turns)
-    for some in _in_groups(estimator, schema, wild, plan.methods):
-        _compare_wild(some, plan, rounding=rounding)
-    method = "predict_proba" if "predict_proba" in plan.methods else plan.methods[0]
-    one = plan.one(method)
-    quick = _median(lambda row: one(schema.row(row)), [*asked.rows[:TIMED_ROWS]] * 2)
-    slow = _median(lambda row: _answer(estimator, method, frame([row], schema)), asked.rows[:SINGLE_ROWS])
-    return Comparison(len(asked.rows), ties, quick, slow)
 
 
 class _Asked:
