@@ -524,9 +524,7 @@ def test_a_row_of_many_strange_names_costs_little():
     row = {f"feeld_numbr_{i}": 1 for i in range(100_000)}
     asked = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "mlshared._problems.get_close_matches", lambda _, names, **__: asked.append(len(names)) or []
-        )
+        patch.setattr("difflib.get_close_matches", lambda _, names, **__: asked.append(len(names)) or [])
         with pytest.raises(InputError) as caught:
             schema.row(row)
     assert len(caught.value.errors()) == 21
